@@ -1,0 +1,230 @@
+"""Several processes, started by torchrun: DDP copies or FSDP2 shards, over gloo or NCCL.
+
+Everything here also answers sensibly in a single process, so the loop has no second version.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from vesalius.errors import RecipeError
+
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def launched() -> bool:
+    """Tell whether torchrun started this process."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+@contextmanager
+def process_group(device: torch.device) -> Iterator[torch.device]:
+    """Join the processes that torchrun started; yield this process's device."""
+    if not launched() or dist.is_initialized():
+        yield device
+        return
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield device
+    finally:
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """Return this process's number, 0 where there is one."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """Return the number of processes."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def barrier() -> None:
+    """Wait for all processes."""
+    if world_size() > 1:
+        dist.barrier()
+
+
+def agree(value: bool) -> bool:
+    """Return True where all processes say True."""
+    if world_size() == 1:
+        return value
+    flag = torch.tensor(int(value), device=_device())
+    dist.all_reduce(flag, op=dist.ReduceOp.MIN)
+    return bool(flag.item())
+
+
+def from_first(value: Any) -> Any:
+    """Return the first process's value on every process."""
+    if world_size() == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0, device=_device())
+    return box[0]
+
+
+def gather(value: Any) -> list[Any]:
+    """Return every process's value, in order of rank, on every process."""
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def mean(value: Tensor) -> Tensor:
+    """Return the mean over processes."""
+    if world_size() == 1:
+        return value
+    value = value.clone()
+    dist.all_reduce(value)
+    return value / world_size()
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
+
+
+def parallel(model: nn.Module, sharding: str, device: torch.device) -> nn.Module:
+    """Return the model ready for several processes: unchanged for one, DDP or FSDP2 for more.
+
+    BatchNorm then takes its statistics over all processes, so that a step computes what one
+    process would compute on the whole batch.
+
+    Raises:
+        RecipeError: fsdp without torchrun.
+    """
+    if world_size() == 1:
+        if sharding == "fsdp":
+            raise RecipeError("sharding=fsdp needs several processes: start with torchrun")
+        return model
+    synchronise_batch_norm(model)
+    if sharding == "fsdp":
+        return _fully_sharded(model, device)
+    ids = [device.index] if device.type == "cuda" else None
+    return nn.parallel.DistributedDataParallel(model, device_ids=ids)
+
+
+def _fully_sharded(model: nn.Module, device: torch.device) -> nn.Module:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(device.type, (world_size(),))
+    for child in model.children():
+        if any(True for _ in child.parameters()) and not isinstance(child, nn.ModuleList):
+            fully_shard(child, mesh=mesh)
+    return fully_shard(model, mesh=mesh)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the model without its DDP wrapper."""
+    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+
+
+def synchronising(model: nn.Module, active: bool) -> AbstractContextManager:
+    """Return a context whose backward averages gradients over processes only if `active`."""
+    if world_size() == 1:
+        return nullcontext()
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        return nullcontext() if active else model.no_sync()
+    return _fsdp_synchronising(model, active)
+
+
+@contextmanager
+def _fsdp_synchronising(model: Any, active: bool) -> Iterator[None]:
+    model.set_requires_gradient_sync(active)
+    yield
+
+
+@contextmanager
+def freeze_batch_norm(model: nn.Module, frozen: bool = True) -> Iterator[None]:
+    """Keep BatchNorm's running statistics as they are; batch statistics are still used.
+
+    A perturbed pass must not move them: evaluation would then normalise with the statistics of
+    inputs that do not exist.
+    """
+    if not frozen:
+        yield
+        return
+    norms = [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
+    ]
+    kept = [(n, n.running_mean, n.running_var, n.num_batches_tracked) for n in norms]
+    for norm in norms:
+        norm.running_mean = norm.running_mean.clone()
+        norm.running_var = norm.running_var.clone()
+        norm.num_batches_tracked = norm.num_batches_tracked.clone()
+    try:
+        yield
+    finally:
+        for norm, running_mean, running_var, tracked in kept:
+            norm.running_mean, norm.running_var = running_mean, running_var
+            norm.num_batches_tracked = tracked
+
+
+class _Sum(torch.autograd.Function):
+    """Sum over processes, in both directions."""
+
+    @staticmethod
+    def forward(ctx, value: Tensor) -> Tensor:
+        value = value.clone()
+        dist.all_reduce(value)
+        return value
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        gradient = gradient.clone()
+        dist.all_reduce(gradient)
+        return gradient
+
+
+def _synchronised_forward(self, x: Tensor) -> Tensor:
+    """BatchNorm over all processes on any device (torch's SyncBatchNorm is for GPUs only)."""
+    if not self.training or world_size() == 1:
+        return type(self).forward(self, x)
+    axes = [axis for axis in range(x.ndim) if axis != 1]
+    full = x.float()
+    count = full.new_full((1,), full.numel() / full.shape[1])
+    sums = _Sum.apply(torch.cat([full.sum(axes), (full * full).sum(axes), count]))
+    channels = full.shape[1]
+    total = sums[-1]
+    average = sums[:channels] / total
+    variance = sums[channels:-1] / total - average * average
+    _move_statistics(self, average.detach(), variance.detach(), total.detach())
+    shape = [1, -1] + [1] * (x.ndim - 2)
+    scaled = (full - average.view(shape)) * torch.rsqrt(variance.view(shape) + self.eps)
+    if self.affine:
+        scaled = scaled * self.weight.view(shape) + self.bias.view(shape)
+    return scaled.to(x.dtype)
+
+
+@torch.no_grad()
+def _move_statistics(norm, average: Tensor, variance: Tensor, total: Tensor) -> None:
+    if not norm.track_running_stats:
+        return
+    norm.num_batches_tracked.add_(1)
+    momentum = norm.momentum
+    if momentum is None:
+        momentum = 1.0 / float(norm.num_batches_tracked)
+    norm.running_mean.lerp_(average, momentum)
+    norm.running_var.lerp_(variance * total / (total - 1), momentum)
+
+
+def synchronise_batch_norm(model: nn.Module) -> None:
+    """Make every BatchNorm of `model` use statistics over all processes, in place."""
+    import types
+
+    for module in model.modules():
+        if isinstance(module, _NORMS):
+            module.forward = types.MethodType(_synchronised_forward, module)

@@ -1,0 +1,575 @@
+"""How a step is taken: plainly, or with an adversarial perturbation.
+
+A step does the forward and backward passes of one micro-batch and leaves its gradients added to
+`parameter.grad`. The loop clips and moves the weights. Three traps that every attack here avoids:
+
+1. The direction comes from this micro-batch's gradient only, although `.grad` may already hold
+   earlier micro-batches (and, with float16, the loss scale, which cancels in the direction).
+2. The perturbed pass does not move BatchNorm's running statistics.
+3. Where a gradient is not finite (float16 before its scale has settled) there is no perturbation.
+
+An attack whose pattern matches nothing raises a RecipeError: it would be a silent no-op.
+
+Lengths are L2 norms per case for activations and inputs (dimension 0 is the batch; Miyato et al.
+2017, normalised over all other dimensions), and per parameter tensor for weights.
+"""
+
+import fnmatch
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from vesalius.engine.data import Batch
+from vesalius.engine.distributed import agree, freeze_batch_norm, world_size
+from vesalius.errors import RecipeError
+
+Terms = dict[str, Tensor]
+On = Literal["inputs", "activations", "weights"]
+
+
+@dataclass(frozen=True)
+class Passes:
+    """What a step may use of the loop.
+
+    Attributes:
+        model: the model, wrapped for several processes where there are any.
+        loss: `(model, batch) -> terms`, under autocast and with the recipe's pieces around it.
+        backward: `(terms) -> None`, scaled for accumulation and for float16.
+        synchronise: context for a pass; True where its backward should average gradients over
+            processes. The last pass of a step must use True, earlier ones False.
+    """
+
+    model: nn.Module
+    loss: Callable[[nn.Module, Batch], Terms]
+    backward: Callable[[Terms], None]
+    synchronise: Callable[[bool], Any]
+
+    def plain(self, batch: Batch, *, last: bool) -> Terms:
+        """One forward and backward pass."""
+        with self.synchronise(last):
+            terms = self.loss(self.model, batch)
+            self.backward(terms)
+        return terms
+
+
+class Step(Protocol):
+    """Take the passes of one micro-batch; return the terms to log."""
+
+    def __call__(self, passes: Passes, batch: Batch) -> Terms:
+        """Add this micro-batch's gradients."""
+        ...
+
+
+class PlainStep:
+    """Forward, backward."""
+
+    def __call__(self, passes: Passes, batch: Batch) -> Terms:
+        """Add the gradients of the loss."""
+        return passes.plain(batch, last=True)
+
+
+class FGM:
+    """Fast gradient method: gradients of the loss at x, plus those at x + epsilon g / |g|.
+
+    Miyato, Dai and Goodfellow 2017, equation 5-7.
+    """
+
+    def __init__(self, epsilon: float = 1.0, on: On = "activations", match: str = "*embed*"):
+        self.epsilon, self.on, self.match = epsilon, on, match
+
+    def __call__(self, passes: Passes, batch: Batch) -> Terms:
+        """Add the clean and the adversarial gradients."""
+        attack = _attack(self.on, self.match, passes.model)
+        with attack.recorded(batch) as clean:
+            terms = passes.plain(clean, last=False)
+        gradients = attack.gradients()
+        if not _all_finite(gradients):
+            return _without_attack(passes, batch, attack, terms)
+        attack.keep_accumulated()
+        attack.delta = {
+            key: self.epsilon * unit(g, attack.per_case) for key, g in gradients.items()
+        }
+        return terms | _perturbed_pass(passes, batch, attack, last=True)
+
+
+class PGD:
+    """Projected gradient descent: `steps` ascent steps of length alpha inside a ball.
+
+    Madry et al. 2018. The clean pass and the last perturbed pass train; those between only steer.
+    """
+
+    def __init__(
+        self,
+        epsilon: float = 1.0,
+        alpha: float = 0.3,
+        steps: int = 3,
+        on: On = "activations",
+        match: str = "*embed*",
+    ):
+        self.epsilon, self.alpha, self.steps, self.on, self.match = epsilon, alpha, steps, on, match
+
+    def __call__(self, passes: Passes, batch: Batch) -> Terms:
+        """Add the clean gradients and those at the last point of the ascent."""
+        attack = _attack(self.on, self.match, passes.model)
+        with attack.recorded(batch) as clean:
+            terms = passes.plain(clean, last=False)
+        gradients = attack.gradients()
+        attack.keep_accumulated()
+        for index in range(self.steps):
+            if not _all_finite(gradients):
+                return _without_attack(passes, batch, attack, terms)
+            attack.delta = {
+                key: project(
+                    attack.delta.get(key, 0) + self.alpha * unit(g, attack.per_case),
+                    self.epsilon,
+                    attack.per_case,
+                )
+                for key, g in gradients.items()
+            }
+            if index < self.steps - 1:  # these passes steer: their weight gradients are dropped
+                with _gradients_kept(passes.model):
+                    _perturbed_pass(passes, batch, attack, last=False)
+                    gradients = attack.gradients()
+        return terms | _perturbed_pass(passes, batch, attack, last=True)
+
+
+class FreeLB:
+    """FreeLB: gradients averaged over all ascent steps from a random start (Zhu et al. 2020).
+
+    The same dropout mask is used in every ascent step, as their appendix asks.
+    """
+
+    def __init__(
+        self,
+        steps: int = 3,
+        alpha: float = 0.1,
+        magnitude: float = 0.05,
+        max_norm: float | None = None,
+        on: Literal["inputs", "activations"] = "activations",
+        match: str = "*embed*",
+    ):
+        self.steps, self.alpha, self.magnitude = steps, alpha, magnitude
+        self.max_norm, self.on, self.match = max_norm, on, match
+
+    def __call__(self, passes: Passes, batch: Batch) -> Terms:
+        """Add the gradients of `steps` perturbed passes, each divided by `steps`."""
+        attack = _attack(self.on, self.match, passes.model)
+        state = _random_state()
+        divided = replace(passes, backward=lambda t: passes.backward(_scaled(t, 1 / self.steps)))
+        logged: Terms = {}
+        for index in range(self.steps):
+            _set_random_state(state)
+            last = index == self.steps - 1
+            attack.start = self.magnitude if index == 0 else None
+            frozen = index > 0  # the first pass is this batch's only vote on running statistics
+            terms = _perturbed_pass(divided, batch, attack, last=last, freeze=frozen, label="")
+            logged = logged or terms
+            if not last:
+                self._ascend(attack)
+        return logged
+
+    def _ascend(self, attack: "_Attack") -> None:
+        gradients = attack.gradients()
+        if not _all_finite(gradients):
+            attack.delta = {key: torch.zeros_like(value) for key, value in attack.delta.items()}
+            return
+        for key, gradient in gradients.items():
+            delta = attack.delta[key] + self.alpha * unit(gradient, True)
+            attack.delta[key] = project(delta, self.max_norm, True) if self.max_norm else delta
+
+
+class AWP:
+    """Adversarial weight perturbation: each weight moves by gamma |w| along its gradient.
+
+    Wu, Xia and Wang 2020, equation 8, with one ascent step. The gradient used is that of the
+    perturbed weights alone, as theirs is.
+    """
+
+    def __init__(self, gamma: float = 0.01, match: str = "*weight"):
+        self.gamma, self.match = gamma, match
+
+    def __call__(self, passes: Passes, batch: Batch) -> Terms:
+        """Add the gradients at the perturbed weights."""
+        attack = _WeightAttack(self.match, passes.model, min_dims=2)
+        with _gradients_kept(passes.model):
+            with attack.recorded(batch):
+                terms = passes.plain(batch, last=False)
+            gradients = attack.gradients()
+        if not _all_finite(gradients):
+            return passes.plain(batch, last=True)
+        weights = attack.parameters
+        attack.delta = {
+            key: self.gamma * _norm(weights[key].detach()) * unit(gradient, False)
+            for key, gradient in gradients.items()
+        }
+        return terms | _perturbed_pass(passes, batch, attack, last=True)
+
+
+class VAT:
+    """Virtual adversarial training: outputs should not change along their most sensitive direction.
+
+    Miyato et al. 2018: LDS = D(p(x), p(x + r)), r = epsilon d, d by power iteration of the
+    gradient of D at x + xi d. D is the sum of Bernoulli KL divergences over labels ("bernoulli"),
+    or the KL divergence along dimension 1 ("categorical"). It needs a model that returns logits
+    (a tensor, or an object or mapping whose `logits` is one, or a list whose first item is one).
+    """
+
+    def __init__(
+        self,
+        epsilon: float = 1.0,
+        xi: float = 1e-2,
+        power_iterations: int = 1,
+        weight: float = 1.0,
+        outputs: Literal["bernoulli", "categorical"] = "bernoulli",
+        on: Literal["inputs", "activations"] = "activations",
+        match: str = "*embed*",
+    ):
+        self.epsilon, self.xi, self.power_iterations = epsilon, xi, power_iterations
+        self.weight, self.outputs, self.on, self.match = weight, outputs, on, match
+
+    def __call__(self, passes: Passes, batch: Batch) -> Terms:
+        """Add the gradients of loss + weight * LDS."""
+        attack = _attack(self.on, self.match, passes.model)
+        state = _random_state()
+        with _logits_of(passes.model) as seen, attack.recorded(batch) as clean:
+            terms = passes.plain(clean, last=False)
+            target = seen[0].detach()
+        attack.gradients()
+        attack.keep_accumulated()
+        for _ in range(self.power_iterations):
+            direction = self._sensitive(passes, batch, attack, target, state)
+            if not _all_finite(direction):
+                return _without_attack(passes, batch, attack, terms)
+            attack.delta = {key: unit(value, True) for key, value in direction.items()}
+        attack.delta = {key: self.epsilon * value for key, value in attack.delta.items()}
+        smooth = self._smoothness(passes, batch, attack, target, state, last=True)
+        return terms | {"virtual_adversarial": smooth.detach()}
+
+    def _sensitive(self, passes, batch, attack, target, state) -> dict[str, Tensor]:
+        probe = attack.delta or {
+            key: unit(torch.randn_like(value), True) for key, value in attack.clean.items()
+        }
+        attack.delta = {key: self.xi * value for key, value in probe.items()}
+        with _gradients_kept(passes.model):
+            self._smoothness(passes, batch, attack, target, state, last=False)
+            return attack.gradients()
+
+    def _smoothness(self, passes, batch, attack, target, state, *, last: bool) -> Tensor:
+        _set_random_state(state)
+        with (
+            freeze_batch_norm(passes.model),
+            passes.synchronise(last),
+            _logits_of(passes.model) as seen,
+            attack.applied(batch) as moved,
+        ):
+            passes.loss(passes.model, moved)
+            smooth = self.weight * divergence(target, seen[0], self.outputs)
+            passes.backward({"virtual_adversarial": smooth})
+        return smooth
+
+
+BY_NAME: Mapping[str, Callable[..., Step]] = {
+    "plain": PlainStep,
+    "fgm": FGM,
+    "pgd": PGD,
+    "freelb": FreeLB,
+    "awp": AWP,
+    "vat": VAT,
+}
+
+
+def unit(value: Tensor, per_case: bool) -> Tensor:
+    """Scale to L2 length 1, per case (dimension 0) or as a whole; zero stays zero."""
+    return value / _norm(value, per_case).clamp_min(1e-12)
+
+
+def project(value: Tensor, radius: float, per_case: bool) -> Tensor:
+    """Shorten what is longer than `radius`."""
+    return value * (radius / _norm(value, per_case).clamp_min(1e-12)).clamp_max(1.0)
+
+
+def _norm(value: Tensor, per_case: bool = False) -> Tensor:
+    if not per_case:
+        return torch.linalg.vector_norm(value.float()).to(value.dtype)
+    flat = value.flatten(1).float()
+    shape = (-1, *[1] * (value.ndim - 1))
+    return torch.linalg.vector_norm(flat, dim=1).reshape(shape).to(value.dtype)
+
+
+def divergence(target: Tensor, logits: Tensor, kind: str) -> Tensor:
+    """Return KL(p || q) between two sets of logits, averaged over the batch."""
+    target, logits = target.float(), logits.float()
+    if kind == "categorical":
+        p, log_q = target.softmax(1), logits.log_softmax(1)
+        return (p * (target.log_softmax(1) - log_q)).sum() / target.shape[0]
+    p = target.sigmoid()
+    positive = p * (nn.functional.logsigmoid(target) - nn.functional.logsigmoid(logits))
+    negative = (1 - p) * (nn.functional.logsigmoid(-target) - nn.functional.logsigmoid(-logits))
+    return (positive + negative).sum() / target.shape[0]
+
+
+# --- what is attacked ---------------------------------------------------------------------------
+
+
+class _Attack:
+    """Perturb float inputs or module outputs by `delta`, and read their gradients."""
+
+    per_case = True
+
+    def __init__(self):
+        self.delta: dict[str, Tensor] = {}
+        self.clean: dict[str, Tensor] = {}
+        self.start: float | None = None
+        self._leaves: dict[str, Tensor] = {}
+
+    @contextmanager
+    def recorded(self, batch: Batch) -> Iterator[Batch]:
+        """Run a clean pass whose gradients can be read afterwards."""
+        self.delta = {}
+        with self.applied(batch) as recorded:
+            yield recorded
+
+    @contextmanager
+    def applied(self, batch: Batch) -> Iterator[Batch]:
+        raise NotImplementedError
+
+    def gradients(self) -> dict[str, Tensor]:
+        """Return the gradients of this micro-batch's last pass and forget them."""
+        if not self._leaves:
+            raise RuntimeError("the attacked module did not run in the forward pass")
+        found = {}
+        for key, leaf in self._leaves.items():
+            found[key] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad.detach()
+        self._leaves = {}
+        return found
+
+    def keep_accumulated(self) -> None:
+        """Nothing to do: gradients of inputs and activations never mix with `.grad`."""
+
+    def shift(self, key: str, value: Tensor) -> Tensor:
+        """Return value + delta, with delta as a leaf whose gradient will be read."""
+        self.clean[key] = value.detach()
+        delta = self.delta.get(key)
+        if delta is None:
+            delta = torch.zeros_like(value)
+            if self.start:
+                delta = self.start * unit(torch.randn_like(value), True)
+            self.delta[key] = delta
+        leaf = delta.detach().clone().requires_grad_(True)
+        self._leaves[key] = leaf
+        return value + leaf
+
+
+class _InputAttack(_Attack):
+    @contextmanager
+    def applied(self, batch: Batch) -> Iterator[Batch]:
+        self._leaves = {}
+        if not (isinstance(batch.inputs, Tensor) and batch.inputs.is_floating_point()):
+            raise RecipeError("step.on=inputs needs float inputs; use on=activations with match")
+        yield replace(batch, inputs=self.shift("inputs", batch.inputs))
+
+
+class _ActivationAttack(_Attack):
+    def __init__(self, match: str, model: nn.Module):
+        super().__init__()
+        self.modules = _matching(model.named_modules(), match, "module")
+
+    @contextmanager
+    def applied(self, batch: Batch) -> Iterator[Batch]:
+        self._leaves = {}
+        hooks = [
+            module.register_forward_hook(self._hook(name)) for name, module in self.modules.items()
+        ]
+        try:
+            yield batch
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _hook(self, name: str):
+        def shifted(_module, _inputs, output):
+            if not isinstance(output, Tensor):
+                raise RecipeError(f"step.match: module '{name}' does not return a tensor")
+            # A module that runs several times in one pass gets one perturbation for each run.
+            key = f"{name}#{sum(other.startswith(f'{name}#') for other in self._leaves)}"
+            return self.shift(key, output)
+
+        return shifted
+
+
+class _WeightAttack(_Attack):
+    """Perturb parameters in place; restored bit by bit afterwards."""
+
+    per_case = False
+
+    def __init__(self, match: str, model: nn.Module, min_dims: int = 1):
+        super().__init__()
+        named = ((n, p) for n, p in model.named_parameters() if p.requires_grad)
+        self.parameters: dict[str, nn.Parameter] = _matching(
+            ((n, p) for n, p in named if p.ndim >= min_dims), match, "parameter"
+        )
+        self._earlier: dict[str, Tensor | None] = {}
+
+    @contextmanager
+    def recorded(self, batch: Batch) -> Iterator[Batch]:
+        # Trap 1: set what earlier micro-batches accumulated aside.
+        self._earlier = {key: p.grad for key, p in self.parameters.items()}
+        for parameter in self.parameters.values():
+            parameter.grad = None
+        self.delta = {}
+        yield batch
+
+    @contextmanager
+    def applied(self, batch: Batch) -> Iterator[Batch]:
+        saved = {key: p.detach().clone() for key, p in self.parameters.items()}
+        before = {key: None if p.grad is None else p.grad.clone() for key, p in self._named()}
+        with torch.no_grad():
+            for key, delta in self.delta.items():
+                self.parameters[key].add_(delta)
+        try:
+            yield batch
+        finally:
+            with torch.no_grad():
+                for key, value in saved.items():
+                    self.parameters[key].copy_(value)
+            self._before = before
+
+    def _named(self):
+        return self.parameters.items()
+
+    def gradients(self) -> dict[str, Tensor]:
+        before = self.__dict__.pop("_before", {})
+        found = {}
+        for key, parameter in self.parameters.items():
+            if parameter.grad is None:
+                continue  # an unused parameter (a pooler, say) has no direction
+            old = before.get(key)
+            found[key] = parameter.grad.detach().clone() if old is None else parameter.grad - old
+        if not found:
+            raise RecipeError("step.match: none of the matched parameters receives a gradient")
+        return found
+
+    def keep_accumulated(self) -> None:
+        """Add back what earlier micro-batches had accumulated."""
+        for key, earlier in self._earlier.items():
+            parameter = self.parameters[key]
+            if earlier is not None:
+                parameter.grad = earlier if parameter.grad is None else earlier + parameter.grad
+        self._earlier = {}
+
+
+def _attack(on: On, match: str, model: nn.Module) -> _Attack:
+    if on == "inputs":
+        return _InputAttack()
+    return _ActivationAttack(match, model) if on == "activations" else _WeightAttack(match, model)
+
+
+def _matching(named, pattern: str, kind: str) -> dict[str, Any]:
+    # Wrappers for several processes and torch.compile add prefixes that users do not know.
+    cleaned = {name.replace("module.", "").replace("_orig_mod.", ""): item for name, item in named}
+    found = {name: item for name, item in cleaned.items() if fnmatch.fnmatch(name, pattern)}
+    if not found:
+        some = ", ".join(sorted(filter(None, cleaned))[:12])
+        raise RecipeError(
+            f"step.match='{pattern}' matches no {kind} of the model, so nothing would be attacked. "
+            f"The model has: {some}, ..."
+        )
+    # Outermost matches only: perturbing a module and its own parts would count twice.
+    if kind == "module":
+        found = {n: m for n, m in found.items() if not _inside(n, found)}
+    return found
+
+
+def _inside(name: str, names: Mapping[str, Any]) -> bool:
+    return any(name != other and name.startswith(f"{other}.") for other in names)
+
+
+# --- passes -------------------------------------------------------------------------------------
+
+
+def _perturbed_pass(
+    passes: Passes,
+    batch: Batch,
+    attack: _Attack,
+    *,
+    last: bool,
+    freeze: bool = True,
+    label: str = "adversarial_",
+) -> Terms:
+    with (
+        freeze_batch_norm(passes.model, freeze),
+        passes.synchronise(last),
+        attack.applied(batch) as moved,
+    ):
+        terms = passes.loss(passes.model, moved)
+        passes.backward(terms)
+    return {f"{label}{name}": value.detach() for name, value in terms.items()}
+
+
+def _without_attack(passes: Passes, batch: Batch, attack: _Attack, terms: Terms) -> Terms:
+    """Keep the clean gradients; where there are several processes, average them."""
+    attack.keep_accumulated()
+    if world_size() > 1:
+        # Averaging happens in a backward pass, and the clean one could not know it was the last.
+        nothing = replace(passes, backward=lambda t: passes.backward(_scaled(t, 0.0)))
+        with freeze_batch_norm(passes.model):
+            nothing.plain(batch, last=True)
+    return terms
+
+
+def _all_finite(gradients: Mapping[str, Tensor]) -> bool:
+    finite = all(bool(torch.isfinite(gradient).all()) for gradient in gradients.values())
+    return agree(finite)
+
+
+def _scaled(terms: Terms, by: float) -> Terms:
+    return {name: value * by for name, value in terms.items()}
+
+
+@contextmanager
+def _gradients_kept(model: nn.Module) -> Iterator[None]:
+    """Drop whatever the body adds to `.grad`."""
+    saved = [(p, None if p.grad is None else p.grad.clone()) for p in model.parameters()]
+    try:
+        yield
+    finally:
+        for parameter, gradient in saved:
+            parameter.grad = gradient
+
+
+@contextmanager
+def _logits_of(model: nn.Module) -> Iterator[list[Tensor]]:
+    seen: list[Tensor] = []
+    hook = model.register_forward_hook(lambda _m, _i, output: seen.append(_logits(output)))
+    try:
+        yield seen
+    finally:
+        hook.remove()
+
+
+def _logits(output: Any) -> Tensor:
+    if isinstance(output, Tensor):
+        return output
+    inner = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    if inner is None and isinstance(output, list | tuple):
+        inner = output
+    if isinstance(inner, list | tuple):
+        inner = inner[0]
+    if not isinstance(inner, Tensor):
+        raise RecipeError("step vat: the model returns no logits that it could compare")
+    return inner
+
+
+def _random_state() -> tuple[Tensor, list[Tensor]]:
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    return torch.get_rng_state(), cuda
+
+
+def _set_random_state(state: tuple[Tensor, list[Tensor]]) -> None:
+    torch.set_rng_state(state[0])
+    if state[1]:
+        torch.cuda.set_rng_state_all(state[1])

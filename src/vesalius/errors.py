@@ -1,0 +1,50 @@
+"""The errors that a user can meet.
+
+VesaliusError
+├── DataError            a file, a folder or a row is not what it should be
+├── RecipeError          the recipe or an override is wrong
+├── TrainingError        the run itself failed (a loss that is not finite)
+├── StorageError         results could not be written (disk full, no permission)
+└── MissingDependencyError    an optional package is not installed
+
+Every message names the place and the remedy. Where several things are wrong they are all
+listed at once: `problems` holds them one by one.
+"""
+
+from collections.abc import Sequence
+
+
+class VesaliusError(Exception):
+    """Base of all errors that are the user's to mend. The command line prints the message alone."""
+
+    exit_status = 1
+
+    def __init__(self, message: str, problems: Sequence[str] = ()):
+        self.problems = list(problems)
+        lines = [message, *(f"  - {problem}" for problem in self.problems)]
+        super().__init__("\n".join(lines))
+
+
+class DataError(VesaliusError, ValueError):
+    """A file, a folder or a row is not what it should be."""
+
+
+class RecipeError(VesaliusError, ValueError):
+    """The recipe, an override or an argument is wrong."""
+
+    exit_status = 2
+
+
+class TrainingError(VesaliusError, RuntimeError):
+    """The run cannot go on, for example because a loss is not finite."""
+
+
+class StorageError(VesaliusError, OSError):
+    """A result could not be written; what was there before is untouched."""
+
+
+class MissingDependencyError(VesaliusError, ImportError):
+    """An optional package is not installed; the message has the command that installs it."""
+
+    def __init__(self, package: str, purpose: str, install: str):
+        super().__init__(f"{purpose} needs the package '{package}'. Install it with: {install}")
