@@ -1,0 +1,58 @@
+"""Segmentation models by name: one paper, one file.
+
+In evaluation `model(images)` returns logits (B, classes, *size) at the size of the images, for any
+size. In training a model with auxiliary heads returns more; `Outputs.of` makes all answers alike.
+With `classes=1` a model is binary (take the sigmoid), else its classes exclude one another (take
+the softmax; class 0 is the background).
+"""
+
+import inspect
+
+from torch import nn
+
+from vesalius.errors import RecipeError
+from vesalius.images.encoders import unknown_name
+from vesalius.segment.models.blocks import Outputs
+from vesalius.segment.models.unet import UNet
+from vesalius.segment.models.unet_3_plus import UNet3Plus
+
+__all__ = ["MODELS", "Outputs", "UNet", "UNet3Plus", "build"]
+
+MODELS: dict[str, type[nn.Module]] = {"unet": UNet, "unet_3_plus": UNet3Plus}
+
+
+def build(name: str, *, in_channels: int, classes: int, dims: int = 2, **options) -> nn.Module:
+    """Return a model with fresh weights.
+
+    Args:
+        name: one of `MODELS`.
+        in_channels: channels of the images.
+        classes: channels of the logits: 1 for a binary model, else the classes with background.
+        dims: 2 for images (B, C, H, W), 3 for volumes (B, C, D, H, W).
+        options: the model's own, see its class.
+
+    Raises:
+        RecipeError: unknown model or option (the message lists the known ones), or a bad value.
+    """
+    if name not in MODELS:
+        raise unknown_name("model", name, MODELS)
+    known = options_of(name)
+    for option in options:
+        if option not in known:
+            raise unknown_name(f"option of the model '{name}'", option, known)
+    problems = [
+        f"{label} is {value}; it must be at least 1."
+        for label, value in (("in_channels", in_channels), ("classes", classes))
+        if value < 1
+    ]
+    if dims not in (2, 3):
+        problems.append(f"dims is {dims}; use 2 for images or 3 for volumes.")
+    if problems:
+        raise RecipeError(f"The model '{name}' cannot be built:", problems)
+    return MODELS[name](in_channels=in_channels, classes=classes, dims=dims, **options)
+
+
+def options_of(name: str) -> list[str]:
+    """Return the names of a model's own options."""
+    parameters = inspect.signature(MODELS[name]).parameters
+    return [key for key in parameters if key not in ("in_channels", "classes", "dims")]

@@ -1,0 +1,101 @@
+"""U-Net (Ronneberger et al. 2015, arXiv:1505.04597) in the form that the U-Net 3+ paper compares.
+
+It differs from the paper: convolutions are padded, so the output has the size of the input; the
+encoder is normalised and the decoder is not; up-convolutions are 4 x 4 with stride 2; the last
+convolution is 3 x 3. With the default widths, three channels and one class it has 39,396,033
+parameters (39.39 M in Huang et al. 2020, table 1). Beyond that code: any image size, volumes,
+other widths, norms and encoders.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from vesalius.segment.models.blocks import (
+    CONVOLUTIONS,
+    TRANSPOSED_CONVOLUTIONS,
+    ZJU_WIDTHS,
+    DoubleConv,
+    Normalisation,
+    build_encoder,
+    crop,
+    initialise,
+    resize,
+)
+
+
+class UpBlock(nn.Module):
+    """Double the size by a transposed convolution, join the skip, convolve twice (no norm)."""
+
+    def __init__(self, in_channels: int, skip_channels: int, out_channels: int, *, dims: int):
+        super().__init__()
+        self.up = TRANSPOSED_CONVOLUTIONS[dims](in_channels, out_channels, 4, stride=2, padding=1)
+        self.convolutions = DoubleConv(
+            out_channels + skip_channels, out_channels, normalisation=None, dims=dims
+        )
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        # Encoders round sizes up, so twice the coarse side is the skip's side or one more.
+        x = crop(self.up(x), skip.shape[2:])
+        return self.convolutions(torch.cat([x, skip], dim=1))
+
+
+class UNet(nn.Module):
+    """U-Net.
+
+    Args:
+        in_channels: channels of the images.
+        classes: channels of the logits.
+        dims: 2 or 3.
+        widths: channels per level, finest first. With `encoder` they are the decoder's alone (the
+            last one is then not used) and there must be as many as the encoder has levels.
+        normalisation: "batch", "instance" or "group", in the plain encoder.
+        dropout: probability of zeroing an element of the deepest feature map in training, as at
+            the end of Ronneberger's contracting path.
+        encoder: name of an encoder of `vesalius.images.encoders` in place of the plain one. Where
+            its finest map is at stride 2 (ResNet, EfficientNet) the logits are computed there and
+            interpolated to the size of the images.
+        encoder_weights: see `vesalius.images.encoders.build`.
+
+    `forward` maps (B, in_channels, *size) to logits (B, classes, *size), in training too.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        classes: int,
+        dims: int = 2,
+        widths: Sequence[int] = ZJU_WIDTHS,
+        normalisation: Normalisation = "batch",
+        dropout: float = 0.0,
+        encoder: str | None = None,
+        encoder_weights: str | None = None,
+    ):
+        super().__init__()
+        self.encoder = build_encoder(
+            encoder,
+            encoder_weights=encoder_weights,
+            in_channels=in_channels,
+            widths=widths,
+            normalisation=normalisation,
+            dims=dims,
+        )
+        skips, deepest = self.encoder.channels[:-1], self.encoder.channels[-1]
+        inputs = (*widths[1:-1], deepest)
+        self.dropout = nn.Dropout(dropout)
+        self.decoder = nn.ModuleList(
+            UpBlock(into, skip, out, dims=dims)
+            for into, skip, out in zip(inputs, skips, widths[:-1], strict=True)
+        )
+        self.head = CONVOLUTIONS[dims](widths[0], classes, 3, padding=1)
+        initialise(self.decoder)
+        initialise(self.head)
+
+    def forward(self, images: Tensor) -> Tensor:
+        *skips, x = self.encoder(images)
+        x = self.dropout(x)
+        for block, skip in zip(reversed(self.decoder), reversed(skips), strict=True):
+            x = block(x, skip)
+        return resize(self.head(x), images.shape[2:])
