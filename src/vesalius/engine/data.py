@@ -173,6 +173,8 @@ class Loader:
         passed, n = 0, 0
         while True:
             indices = self._order(n, np.random.default_rng((self.seed, 0, n)))
+            if len(indices) == 0:
+                raise ValueError(f"the loader's order holds no case in pass {n}")
             for offset in range(max(0, position - passed), len(indices)):
                 yield int(indices[offset]), passed + offset
             passed, n = passed + len(indices), n + 1

@@ -22,8 +22,10 @@ def choose_device(name: str = "auto") -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-    except RuntimeError as error:
-        raise RecipeError(f"device '{name}' is unknown; use auto, cpu, cuda or mps") from error
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        raise RecipeError(f"device '{name}' is unknown; use auto, cpu, cuda, cuda:1 or mps")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise RecipeError("device 'cuda': no CUDA GPU answers here. Use device=auto or device=cpu.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
@@ -34,13 +36,12 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def cpu_has_bfloat16() -> bool:
-    """Tell whether this processor multiplies bfloat16 in hardware (AVX512-BF16, AMX or Arm)."""
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported() and _fast_bfloat16())
+    """Tell whether this processor multiplies bfloat16 in hardware (AVX512-BF16 or AMX).
 
-
-def _fast_bfloat16() -> bool:
-    # oneDNN also "supports" bf16 on plain AVX512 by emulation, which is slower than float32.
-    if torch.backends.cpu.get_cpu_capability() in ("AVX2", "DEFAULT", "NO AVX"):
+    oneDNN also "supports" bfloat16 on plain AVX512, by emulation that is slower than float32.
+    Builds without oneDNN (macOS) have neither.
+    """
+    if not torch.backends.mkldnn.is_available():
         return False
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 

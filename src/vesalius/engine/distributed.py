@@ -48,6 +48,11 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def is_first() -> bool:
+    """Tell whether this process writes results; true also outside a process group."""
+    return int(os.environ.get("RANK", "0")) == 0 if launched() else True
+
+
 def barrier() -> None:
     """Wait for all processes."""
     if world_size() > 1:
@@ -131,18 +136,14 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def synchronising(model: nn.Module, active: bool) -> AbstractContextManager:
-    """Return a context whose backward averages gradients over processes only if `active`."""
-    if world_size() == 1:
+    """Return a context whose backward averages gradients over processes only if `active`.
+
+    FSDP2 averages in every backward: gradients held back would lie unsharded in memory, which is
+    what sharding is to avoid, and out of `.grad`, where a step looks for them.
+    """
+    if active or not isinstance(model, nn.parallel.DistributedDataParallel):
         return nullcontext()
-    if isinstance(model, nn.parallel.DistributedDataParallel):
-        return nullcontext() if active else model.no_sync()
-    return _fsdp_synchronising(model, active)
-
-
-@contextmanager
-def _fsdp_synchronising(model: Any, active: bool) -> Iterator[None]:
-    model.set_requires_gradient_sync(active)
-    yield
+    return model.no_sync()
 
 
 @contextmanager
@@ -158,7 +159,8 @@ def freeze_batch_norm(model: nn.Module, frozen: bool = True) -> Iterator[None]:
     norms = [
         module
         for module in model.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
+        # _NormBase: InstanceNorm can keep statistics too.
+        if isinstance(module, nn.modules.batchnorm._NormBase) and module.running_mean is not None
     ]
     kept = [(n, n.running_mean, n.running_var, n.num_batches_tracked) for n in norms]
     for norm in norms:
@@ -194,16 +196,16 @@ def _synchronised_forward(self, x: Tensor) -> Tensor:
     if not self.training or world_size() == 1:
         return type(self).forward(self, x)
     axes = [axis for axis in range(x.ndim) if axis != 1]
-    full = x.float()
-    count = full.new_full((1,), full.numel() / full.shape[1])
-    sums = _Sum.apply(torch.cat([full.sum(axes), (full * full).sum(axes), count]))
-    channels = full.shape[1]
-    total = sums[-1]
-    average = sums[:channels] / total
-    variance = sums[channels:-1] / total - average * average
-    _move_statistics(self, average.detach(), variance.detach(), total.detach())
     shape = [1, -1] + [1] * (x.ndim - 2)
-    scaled = (full - average.view(shape)) * torch.rsqrt(variance.view(shape) + self.eps)
+    full = x.to(torch.promote_types(x.dtype, torch.float32))
+    count = full.new_full((1,), full.numel() / full.shape[1])
+    sums, total = _Sum.apply(torch.cat([full.sum(axes), count])).split([full.shape[1], 1])
+    average = sums / total
+    # In two passes: mean(x^2) - mean(x)^2 cancels where a mean is large beside its deviation.
+    centred = full - average.view(shape)
+    variance = _Sum.apply((centred * centred).sum(axes)) / total
+    _move_statistics(self, average.detach(), variance.detach(), total.detach())
+    scaled = centred * torch.rsqrt(variance.view(shape) + self.eps)
     if self.affine:
         scaled = scaled * self.weight.view(shape) + self.bias.view(shape)
     return scaled.to(x.dtype)
@@ -217,8 +219,9 @@ def _move_statistics(norm, average: Tensor, variance: Tensor, total: Tensor) -> 
     momentum = norm.momentum
     if momentum is None:
         momentum = 1.0 / float(norm.num_batches_tracked)
-    norm.running_mean.lerp_(average, momentum)
-    norm.running_var.lerp_(variance * total / (total - 1), momentum)
+    norm.running_mean.lerp_(average.to(norm.running_mean.dtype), momentum)
+    unbiased = variance * total / (total - 1)
+    norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), momentum)
 
 
 def synchronise_batch_norm(model: nn.Module) -> None:

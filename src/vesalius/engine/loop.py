@@ -178,7 +178,8 @@ class _Fit:
 
     def _prepare_folder(self, resume: bool, extra: dict[str, Any], state: dict) -> None:
         if not (resume and self.out.exists()):
-            run.create(self.out, self.task, self.recipe, self.model, extra, state=state)
+            facts = run.circumstances(self.model, self.device, self.precision, self.world)
+            run.create(self.out, self.task, self.recipe, self.model, facts | extra, state=state)
             return
         files.remove_leftovers(self.out)
         stored = type(self.recipe).load(self.out / "recipe.yaml")

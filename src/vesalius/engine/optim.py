@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 
+_Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
 class AdamW(Block):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
 
@@ -24,7 +27,7 @@ class AdamW(Block):
     """peak learning rate"""
     weight_decay: float = Field(0.01, ge=0)
     """not applied to biases and normalisation weights"""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[_Decay, _Decay] = (0.9, 0.999)
     """decay of the first and second moment"""
 
     def build(self, model: "nn.Module") -> "Optimizer":

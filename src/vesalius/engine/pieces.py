@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vesalius.engine.data import Batch
+from vesalius.engine.distributed import freeze_batch_norm
 from vesalius.errors import RecipeError
 
 Loss = Callable[[nn.Module, Batch], dict[str, Tensor]]
@@ -141,6 +142,8 @@ class Mixup(Piece):
         """Mix the inputs with those of shuffled partners; the share and the order are kept."""
         if not (isinstance(batch.inputs, Tensor) and batch.inputs.is_floating_point()):
             raise RecipeError("piece mixup mixes float inputs; this department's are not")
+        if "mixup" in batch.extra:
+            raise RecipeError("pieces: mixup stands twice; leave one out")
         share = float(rng.beta(self.alpha, self.alpha))
         order = torch.from_numpy(rng.permutation(len(batch.inputs))).to(batch.inputs.device)
         mixed = share * batch.inputs + (1 - share) * batch.inputs[order]
@@ -152,7 +155,8 @@ class Mixup(Piece):
         def mixed(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
             share, order = batch.extra["mixup"]
             own = loss(model, batch)
-            partner = loss(model, replace(batch, targets=_reordered(batch.targets, order)))
+            with freeze_batch_norm(model):  # these inputs have moved the statistics already
+                partner = loss(model, replace(batch, targets=_reordered(batch.targets, order)))
             return {name: share * own[name] + (1 - share) * partner[name] for name in own}
 
         return mixed

@@ -4,7 +4,6 @@ Everything goes to standard error, so that `--json` output stays clean.
 """
 
 import sys
-import time
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,7 +23,6 @@ class Progress:
     def __init__(self, total: int, *, done: int = 0, label: str = "", quiet: bool = False):
         self.total, self.done, self.label, self.quiet = total, done, label, quiet
         self._bar: Any = None
-        self._started = time.monotonic()
 
     def __enter__(self) -> Self:
         if not self.quiet and sys.stderr.isatty():
@@ -43,6 +41,12 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+    def begin(self, total: int) -> None:
+        """Say how many items there are, once that is known."""
+        self.total = total
+        if self._bar is not None:
+            self._bar.update(self._row, total=total)
 
     def step(self, number: int, loss: float) -> None:
         """Say that step `number` (counted from 1) is done."""

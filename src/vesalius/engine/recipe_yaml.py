@@ -1,44 +1,73 @@
 """Recipes as YAML: reading, merging, overriding by path, and writing with explanations."""
 
-import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
 from vesalius.block import Block
 from vesalius.errors import RecipeError
 
+_INT = re.compile(r"^[-+]?(?:0|[1-9][0-9_]*|0x[0-9a-fA-F_]+|0b[01_]+)$")
+_FLOAT = re.compile(
+    r"^(?:[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?(?:[eE][-+]?[0-9]+)|[0-9][0-9_]*\.[0-9_]*"
+    r"|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?|\.(?:inf|Inf|INF))|\.(?:nan|NaN|NAN))$"
+)
+_BOOL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
+_OURS = [("bool", _BOOL, "tTfF"), ("int", _INT, "-+0123456789"), ("float", _FLOAT, "-+0123456789.")]
+_NOT_MEANT = {f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "float", "timestamp")}
+
 
 class _Loader(yaml.SafeLoader):
-    """YAML as people mean it: 3e-4 is a number, `no` and `on` are words, keys do not repeat."""
+    """YAML as people mean it: 3e-4 is a number, `no`, `on`, 010, 1:30 and 2020-01-01 are words.
+
+    Keys are words as typed, and do not repeat.
+    """
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag not in _NOT_MEANT]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"),
-    list("-+0123456789."),
-)
+class _Dumper(yaml.SafeDumper):
+    """Quotes whatever this loader, or a standard one, would not read as the word that it is."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True  # anchors are for machines
+
+
+for _name, _pattern, _first in _OURS:
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", _pattern, list(_first))
+    _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", _pattern, list(_first))
+
+
+def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    # Double quotes escape; the other styles fold line ends and lose some characters.
+    style = None if text.isprintable() else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
 
 
 def _unique_mapping(loader: _Loader, node: yaml.MappingNode) -> dict:
-    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
-    for key in keys:
-        if keys.count(key) > 1:
-            mark = node.start_mark
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode):
             raise yaml.constructor.ConstructorError(
-                None, None, f"the key '{key}' stands twice in the block", mark
+                None, None, "a key is a single word", key.start_mark
             )
-    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+        if key.value in seen:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key '{key.value}' stands twice in the block", key.start_mark
+            )
+        seen.add(key.value)
+    loader.flatten_mapping(node)  # "<<: *anchor"
+    return {key.value: loader.construct_object(value, deep=True) for key, value in node.value}
 
 
 _Loader.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
@@ -102,13 +131,19 @@ def apply_override(values: Mapping[str, Any], override: str) -> dict[str, Any]:
 
 def set_path(values: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
     """Return a copy with the value at a dotted path replaced; numbers index lists."""
-    changed = json.loads(json.dumps(values))
+    changed: Any = _copy(values)
     *parents, last = path.split(".")
     place: Any = changed
     for depth, part in enumerate(parents):
         place = _descend(place, part, ".".join(parents[: depth + 1]))
     _assign(place, last, value, path)
     return changed
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _descend(place: Any, part: str, path: str) -> Any:
@@ -134,7 +169,9 @@ def _assign(place: Any, last: str, value: Any, path: str) -> None:
 
 
 def _index(items: list, part: str, path: str) -> int:
-    if not part.isdigit() or int(part) >= len(items):
+    if not items:
+        raise RecipeError(f"'{path}': the list is empty; give it whole, for example key=[...]")
+    if not part.isdecimal() or int(part) >= len(items):
         raise RecipeError(f"'{path}': the list has items 0 to {len(items) - 1}, not '{part}'")
     return int(part)
 
@@ -142,7 +179,7 @@ def _index(items: list, part: str, path: str) -> int:
 def dump(recipe: Block, *, comments: bool) -> str:
     """Return YAML in field order; with `comments`, every field's description above it."""
     if not comments:
-        return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        return _dumped(recipe.model_dump(mode="json"))
     return "\n".join(_lines(recipe, indent=0)) + "\n"
 
 
@@ -168,5 +205,10 @@ def _lines(block: Block, indent: int) -> list[str]:
 
 def _scalar(block: Block, key: str) -> str:
     value = block.model_dump(mode="json", include={key})[key]
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000)
-    return text.removesuffix("...\n").strip()
+    return _dumped(value, default_flow_style=True).removesuffix("...\n").strip()
+
+
+def _dumped(value: Any, **options: Any) -> str:
+    return yaml.dump(
+        value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf, **options
+    )

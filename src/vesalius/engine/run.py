@@ -119,13 +119,25 @@ class Run:
                 if progress:
                     progress(len(found))
 
-    def evaluate(self, source: str | Path, *, device: str = "auto") -> Scores:
-        """Predict a source whose truth is known and score it."""
-        cases = self.task.cases(source)
+    def evaluate(
+        self, source: str | Path, *, device: str = "auto", started=None, progress=None
+    ) -> Scores:
+        """Predict a source whose truth is known and score it.
+
+        Args:
+            source: the cases; all of them are scored.
+            device: auto, cpu, cuda, ...
+            started: called with the number of cases.
+            progress: called with the number of cases done since the last call.
+        """
+        task = self.task
+        cases = task.cases(source)
         unknown = [case.id for case in cases if case.target is None]
         if unknown:
             raise DataError(f"{source}: {len(unknown)} case(s) have no truth to score", unknown)
-        return self.task.score(cases, self.predictions(cases, device=device))
+        if started:
+            started(len(cases))
+        return task.score(cases, self.predictions(cases, device=device, progress=progress))
 
 
 def create(
@@ -167,6 +179,27 @@ def create(
             folder.rmdir()
         os.rename(partial, folder)
         files.flush_folder(folder.parent)
+
+
+def circumstances(model: "nn.Module", device: Any, precision: str, processes: int) -> dict:
+    """Return under which circumstances a run is made, for its config and its report."""
+    import platform
+
+    import torch
+
+    place = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "device": str(device),
+        "precision": precision,
+        "processes": processes,
+        "machine": f"{place}, {os.cpu_count()} CPU cores, {platform.system()}",
+        "versions": {
+            "vesalius": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
 
 
 def save_weights(
@@ -245,6 +278,8 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
     if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):

@@ -9,13 +9,15 @@ A step does the forward and backward passes of one micro-batch and leaves its gr
 3. Where a gradient is not finite (float16 before its scale has settled) there is no perturbation.
 
 An attack whose pattern matches nothing raises a RecipeError: it would be a silent no-op.
+Every call of a step returns the same names, so that micro-steps can be averaged: where there was
+no perturbation, the terms that it would have added are 0.
 
 Lengths are L2 norms per case for activations and inputs (dimension 0 is the batch; Miyato et al.
 2017, normalised over all other dimensions), and per parameter tensor for weights.
 """
 
 import fnmatch
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
@@ -24,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from vesalius.engine.data import Batch
-from vesalius.engine.distributed import agree, freeze_batch_norm, world_size
+from vesalius.engine.distributed import agree, freeze_batch_norm, unwrapped, world_size
 from vesalius.errors import RecipeError
 
 Terms = dict[str, Tensor]
@@ -83,12 +85,12 @@ class FGM:
 
     def __call__(self, passes: Passes, batch: Batch) -> Terms:
         """Add the clean and the adversarial gradients."""
-        attack = _attack(self.on, self.match, passes.model)
+        attack = _attack(self.on, self.match, passes.model, weights=True)
         with attack.recorded(batch) as clean:
             terms = passes.plain(clean, last=False)
         gradients = attack.gradients()
         if not _all_finite(gradients):
-            return _without_attack(passes, batch, attack, terms)
+            return _without_attack(passes, batch, attack, terms, _adversarial(terms))
         attack.keep_accumulated()
         attack.delta = {
             key: self.epsilon * unit(g, attack.per_case) for key, g in gradients.items()
@@ -114,14 +116,14 @@ class PGD:
 
     def __call__(self, passes: Passes, batch: Batch) -> Terms:
         """Add the clean gradients and those at the last point of the ascent."""
-        attack = _attack(self.on, self.match, passes.model)
+        attack = _attack(self.on, self.match, passes.model, weights=True)
         with attack.recorded(batch) as clean:
             terms = passes.plain(clean, last=False)
         gradients = attack.gradients()
         attack.keep_accumulated()
         for index in range(self.steps):
             if not _all_finite(gradients):
-                return _without_attack(passes, batch, attack, terms)
+                return _without_attack(passes, batch, attack, terms, _adversarial(terms))
             attack.delta = {
                 key: project(
                     attack.delta.get(key, 0) + self.alpha * unit(g, attack.per_case),
@@ -131,7 +133,7 @@ class PGD:
                 for key, g in gradients.items()
             }
             if index < self.steps - 1:  # these passes steer: their weight gradients are dropped
-                with _gradients_kept(passes.model):
+                with _gradients_aside(passes.model):
                     _perturbed_pass(passes, batch, attack, last=False)
                     gradients = attack.gradients()
         return terms | _perturbed_pass(passes, batch, attack, last=True)
@@ -140,7 +142,9 @@ class PGD:
 class FreeLB:
     """FreeLB: gradients averaged over all ascent steps from a random start (Zhu et al. 2020).
 
-    The same dropout mask is used in every ascent step, as their appendix asks.
+    The same dropout mask is used in every ascent step, as their appendix asks. BatchNorm's running
+    statistics see the clean batch only, in a forward pass of its own where the start is random.
+    Where a gradient is not finite, the passes that follow start again from no perturbation.
     """
 
     def __init__(
@@ -158,14 +162,19 @@ class FreeLB:
     def __call__(self, passes: Passes, batch: Batch) -> Terms:
         """Add the gradients of `steps` perturbed passes, each divided by `steps`."""
         attack = _attack(self.on, self.match, passes.model)
+        if self.magnitude:
+            attack.draw_seed()
         state = _random_state()
+        if self.magnitude and _keeps_statistics(passes.model):
+            with torch.no_grad(), passes.synchronise(False):
+                passes.loss(passes.model, batch)
         divided = replace(passes, backward=lambda t: passes.backward(_scaled(t, 1 / self.steps)))
         logged: Terms = {}
         for index in range(self.steps):
             _set_random_state(state)
             last = index == self.steps - 1
             attack.start = self.magnitude if index == 0 else None
-            frozen = index > 0  # the first pass is this batch's only vote on running statistics
+            frozen = index > 0 or self.magnitude > 0  # one vote on statistics, a clean one
             terms = _perturbed_pass(divided, batch, attack, last=last, freeze=frozen, label="")
             logged = logged or terms
             if not last:
@@ -195,15 +204,17 @@ class AWP:
     def __call__(self, passes: Passes, batch: Batch) -> Terms:
         """Add the gradients at the perturbed weights."""
         attack = _WeightAttack(self.match, passes.model, min_dims=2)
-        with _gradients_kept(passes.model):
+        with _gradients_aside(passes.model):
             with attack.recorded(batch):
                 terms = passes.plain(batch, last=False)
             gradients = attack.gradients()
         if not _all_finite(gradients):
-            return passes.plain(batch, last=True)
+            with freeze_batch_norm(passes.model):  # the clean pass has moved them already
+                passes.plain(batch, last=True)
+            return terms | _zeros(_adversarial(terms), terms)
         weights = attack.parameters
         attack.delta = {
-            key: self.gamma * _norm(weights[key].detach()) * unit(gradient, False)
+            key: self.gamma * _norm(weights[key].detach(), False) * unit(gradient, False)
             for key, gradient in gradients.items()
         }
         return terms | _perturbed_pass(passes, batch, attack, last=True)
@@ -234,27 +245,24 @@ class VAT:
     def __call__(self, passes: Passes, batch: Batch) -> Terms:
         """Add the gradients of loss + weight * LDS."""
         attack = _attack(self.on, self.match, passes.model)
+        attack.draw_seed()
         state = _random_state()
         with _logits_of(passes.model) as seen, attack.recorded(batch) as clean:
             terms = passes.plain(clean, last=False)
             target = seen[0].detach()
-        attack.gradients()
-        attack.keep_accumulated()
+        attack.delta = {key: attack.random_direction(value) for key, value in attack.clean.items()}
         for _ in range(self.power_iterations):
             direction = self._sensitive(passes, batch, attack, target, state)
             if not _all_finite(direction):
-                return _without_attack(passes, batch, attack, terms)
+                return _without_attack(passes, batch, attack, terms, ["virtual_adversarial"])
             attack.delta = {key: unit(value, True) for key, value in direction.items()}
         attack.delta = {key: self.epsilon * value for key, value in attack.delta.items()}
         smooth = self._smoothness(passes, batch, attack, target, state, last=True)
         return terms | {"virtual_adversarial": smooth.detach()}
 
     def _sensitive(self, passes, batch, attack, target, state) -> dict[str, Tensor]:
-        probe = attack.delta or {
-            key: unit(torch.randn_like(value), True) for key, value in attack.clean.items()
-        }
-        attack.delta = {key: self.xi * value for key, value in probe.items()}
-        with _gradients_kept(passes.model):
+        attack.delta = {key: self.xi * value for key, value in attack.delta.items()}
+        with _gradients_aside(passes.model):
             self._smoothness(passes, batch, attack, target, state, last=False)
             return attack.gradients()
 
@@ -266,9 +274,12 @@ class VAT:
             _logits_of(passes.model) as seen,
             attack.applied(batch) as moved,
         ):
-            passes.loss(passes.model, moved)
+            terms = passes.loss(passes.model, moved)
             smooth = self.weight * divergence(target, seen[0], self.outputs)
-            passes.backward({"virtual_adversarial": smooth})
+            # Parameters that the logits do not need (further heads) must still take part in the
+            # pass that averages over processes: DDP waits for all of them.
+            rest = _scaled(terms, 0.0) if last and world_size() > 1 else {}
+            passes.backward({"virtual_adversarial": smooth, **rest})
         return smooth
 
 
@@ -284,20 +295,21 @@ BY_NAME: Mapping[str, Callable[..., Step]] = {
 
 def unit(value: Tensor, per_case: bool) -> Tensor:
     """Scale to L2 length 1, per case (dimension 0) or as a whole; zero stays zero."""
-    return value / _norm(value, per_case).clamp_min(1e-12)
+    # In float32: squares overflow in float16, where the smallest length would be 0 as well.
+    return (value.float() / _norm(value, per_case).clamp_min(1e-12)).to(value.dtype)
 
 
 def project(value: Tensor, radius: float, per_case: bool) -> Tensor:
     """Shorten what is longer than `radius`."""
-    return value * (radius / _norm(value, per_case).clamp_min(1e-12)).clamp_max(1.0)
+    factor = (radius / _norm(value, per_case).clamp_min(1e-12)).clamp_max(1.0)
+    return (value.float() * factor).to(value.dtype)
 
 
-def _norm(value: Tensor, per_case: bool = False) -> Tensor:
+def _norm(value: Tensor, per_case: bool) -> Tensor:
     if not per_case:
-        return torch.linalg.vector_norm(value.float()).to(value.dtype)
-    flat = value.flatten(1).float()
+        return torch.linalg.vector_norm(value.float())
     shape = (-1, *[1] * (value.ndim - 1))
-    return torch.linalg.vector_norm(flat, dim=1).reshape(shape).to(value.dtype)
+    return torch.linalg.vector_norm(value.flatten(1).float(), dim=1).reshape(shape)
 
 
 def divergence(target: Tensor, logits: Tensor, kind: str) -> Tensor:
@@ -325,6 +337,8 @@ class _Attack:
         self.clean: dict[str, Tensor] = {}
         self.start: float | None = None
         self._leaves: dict[str, Tensor] = {}
+        self._seed = 0
+        self._generator: torch.Generator | None = None
 
     @contextmanager
     def recorded(self, batch: Batch) -> Iterator[Batch]:
@@ -340,15 +354,34 @@ class _Attack:
     def gradients(self) -> dict[str, Tensor]:
         """Return the gradients of this micro-batch's last pass and forget them."""
         if not self._leaves:
-            raise RuntimeError("the attacked module did not run in the forward pass")
+            raise RecipeError(
+                f"{self._target()} did not run in the forward pass: nothing to attack"
+            )
         found = {}
         for key, leaf in self._leaves.items():
             found[key] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad.detach()
         self._leaves = {}
         return found
 
+    def _target(self) -> str:
+        return "step.on=inputs: the model"
+
     def keep_accumulated(self) -> None:
         """Nothing to do: gradients of inputs and activations never mix with `.grad`."""
+
+    def draw_seed(self) -> None:
+        """Take this step's seed for random directions from torch's random state."""
+        self._seed = int(torch.randint(2**62, ()))
+
+    def random_direction(self, value: Tensor) -> Tensor:
+        """Return noise of length 1 per case, from a generator of its own.
+
+        torch's own random state must not notice: the passes of a step share their dropout masks.
+        """
+        if self._generator is None:
+            self._generator = torch.Generator(value.device).manual_seed(self._seed)
+        noise = torch.randn(value.shape, generator=self._generator, device=value.device)
+        return unit(noise, True).to(value.dtype)
 
     def shift(self, key: str, value: Tensor) -> Tensor:
         """Return value + delta, with delta as a leaf whose gradient will be read."""
@@ -357,7 +390,7 @@ class _Attack:
         if delta is None:
             delta = torch.zeros_like(value)
             if self.start:
-                delta = self.start * unit(torch.randn_like(value), True)
+                delta = self.start * self.random_direction(value)
             self.delta[key] = delta
         leaf = delta.detach().clone().requires_grad_(True)
         self._leaves[key] = leaf
@@ -376,7 +409,7 @@ class _InputAttack(_Attack):
 class _ActivationAttack(_Attack):
     def __init__(self, match: str, model: nn.Module):
         super().__init__()
-        self.modules = _matching(model.named_modules(), match, "module")
+        self.modules = _matching(_runnable(model), match, "module")
 
     @contextmanager
     def applied(self, batch: Batch) -> Iterator[Batch]:
@@ -390,10 +423,13 @@ class _ActivationAttack(_Attack):
             for hook in hooks:
                 hook.remove()
 
+    def _target(self) -> str:
+        return f"step.match: the module {', '.join(map(repr, self.modules))}"
+
     def _hook(self, name: str):
         def shifted(_module, _inputs, output):
-            if not isinstance(output, Tensor):
-                raise RecipeError(f"step.match: module '{name}' does not return a tensor")
+            if not (isinstance(output, Tensor) and output.is_floating_point()):
+                raise RecipeError(f"step.match: module '{name}' does not return a float tensor")
             # A module that runs several times in one pass gets one perturbation for each run.
             key = f"{name}#{sum(other.startswith(f'{name}#') for other in self._leaves)}"
             return self.shift(key, output)
@@ -408,7 +444,7 @@ class _WeightAttack(_Attack):
 
     def __init__(self, match: str, model: nn.Module, min_dims: int = 1):
         super().__init__()
-        named = ((n, p) for n, p in model.named_parameters() if p.requires_grad)
+        named = ((n, p) for n, p in unwrapped(model).named_parameters() if p.requires_grad)
         self.parameters: dict[str, nn.Parameter] = _matching(
             ((n, p) for n, p in named if p.ndim >= min_dims), match, "parameter"
         )
@@ -426,7 +462,6 @@ class _WeightAttack(_Attack):
     @contextmanager
     def applied(self, batch: Batch) -> Iterator[Batch]:
         saved = {key: p.detach().clone() for key, p in self.parameters.items()}
-        before = {key: None if p.grad is None else p.grad.clone() for key, p in self._named()}
         with torch.no_grad():
             for key, delta in self.delta.items():
                 self.parameters[key].add_(delta)
@@ -436,19 +471,12 @@ class _WeightAttack(_Attack):
             with torch.no_grad():
                 for key, value in saved.items():
                     self.parameters[key].copy_(value)
-            self._before = before
-
-    def _named(self):
-        return self.parameters.items()
 
     def gradients(self) -> dict[str, Tensor]:
-        before = self.__dict__.pop("_before", {})
-        found = {}
-        for key, parameter in self.parameters.items():
-            if parameter.grad is None:
-                continue  # an unused parameter (a pooler, say) has no direction
-            old = before.get(key)
-            found[key] = parameter.grad.detach().clone() if old is None else parameter.grad - old
+        # Called only while earlier gradients are set aside, so `.grad` is the last pass's alone.
+        # An unused parameter (a pooler, say) has no gradient and no direction.
+        parameters = self.parameters.items()
+        found = {k: p.grad.detach().clone() for k, p in parameters if p.grad is not None}
         if not found:
             raise RecipeError("step.match: none of the matched parameters receives a gradient")
         return found
@@ -462,26 +490,43 @@ class _WeightAttack(_Attack):
         self._earlier = {}
 
 
-def _attack(on: On, match: str, model: nn.Module) -> _Attack:
+def _attack(on: On, match: str, model: nn.Module, *, weights: bool = False) -> _Attack:
     if on == "inputs":
         return _InputAttack()
-    return _ActivationAttack(match, model) if on == "activations" else _WeightAttack(match, model)
+    if on == "activations":
+        return _ActivationAttack(match, model)
+    if on == "weights" and weights:
+        return _WeightAttack(match, model)
+    known = "inputs, activations" + (", weights" if weights else "")
+    raise RecipeError(f"step.on='{on}': this step perturbs one of {known}")
+
+
+def _runnable(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the modules below the root; lists and mappings of modules never run themselves."""
+    for name, module in unwrapped(model).named_modules():
+        if name and not isinstance(module, nn.ModuleList | nn.ModuleDict):
+            yield name, module
 
 
 def _matching(named, pattern: str, kind: str) -> dict[str, Any]:
-    # Wrappers for several processes and torch.compile add prefixes that users do not know.
-    cleaned = {name.replace("module.", "").replace("_orig_mod.", ""): item for name, item in named}
-    found = {name: item for name, item in cleaned.items() if fnmatch.fnmatch(name, pattern)}
+    cleaned = {_without_prefix(name): item for name, item in named}
+    found = {name: item for name, item in cleaned.items() if fnmatch.fnmatchcase(name, pattern)}
     if not found:
-        some = ", ".join(sorted(filter(None, cleaned))[:12])
+        some = ", ".join(sorted(cleaned)[:12])
+        more = ", ..." if len(cleaned) > 12 else ""
         raise RecipeError(
             f"step.match='{pattern}' matches no {kind} of the model, so nothing would be attacked. "
-            f"The model has: {some}, ..."
+            f"The model has: {some}{more}"
         )
     # Outermost matches only: perturbing a module and its own parts would count twice.
     if kind == "module":
         found = {n: m for n, m in found.items() if not _inside(n, found)}
     return found
+
+
+def _without_prefix(name: str) -> str:
+    """Return a name without what torch.compile adds to it, which users do not know."""
+    return ".".join(part for part in name.split(".") if part != "_orig_mod")
 
 
 def _inside(name: str, names: Mapping[str, Any]) -> bool:
@@ -510,7 +555,9 @@ def _perturbed_pass(
     return {f"{label}{name}": value.detach() for name, value in terms.items()}
 
 
-def _without_attack(passes: Passes, batch: Batch, attack: _Attack, terms: Terms) -> Terms:
+def _without_attack(
+    passes: Passes, batch: Batch, attack: _Attack, terms: Terms, missing: Iterable[str]
+) -> Terms:
     """Keep the clean gradients; where there are several processes, average them."""
     attack.keep_accumulated()
     if world_size() > 1:
@@ -518,7 +565,15 @@ def _without_attack(passes: Passes, batch: Batch, attack: _Attack, terms: Terms)
         nothing = replace(passes, backward=lambda t: passes.backward(_scaled(t, 0.0)))
         with freeze_batch_norm(passes.model):
             nothing.plain(batch, last=True)
-    return terms
+    return terms | _zeros(missing, terms)
+
+
+def _adversarial(terms: Terms) -> list[str]:
+    return [f"adversarial_{name}" for name in terms]
+
+
+def _zeros(names: Iterable[str], like: Terms) -> Terms:
+    return dict.fromkeys(names, torch.zeros_like(next(iter(like.values())).detach()))
 
 
 def _all_finite(gradients: Mapping[str, Tensor]) -> bool:
@@ -526,14 +581,20 @@ def _all_finite(gradients: Mapping[str, Tensor]) -> bool:
     return agree(finite)
 
 
+def _keeps_statistics(model: nn.Module) -> bool:
+    return any(getattr(module, "running_mean", None) is not None for module in model.modules())
+
+
 def _scaled(terms: Terms, by: float) -> Terms:
     return {name: value * by for name, value in terms.items()}
 
 
 @contextmanager
-def _gradients_kept(model: nn.Module) -> Iterator[None]:
-    """Drop whatever the body adds to `.grad`."""
-    saved = [(p, None if p.grad is None else p.grad.clone()) for p in model.parameters()]
+def _gradients_aside(model: nn.Module) -> Iterator[None]:
+    """Set `.grad` aside, so that the body starts from none and leaves nothing behind."""
+    saved = [(parameter, parameter.grad) for parameter in model.parameters()]
+    for parameter, _ in saved:
+        parameter.grad = None
     try:
         yield
     finally:

@@ -1,0 +1,214 @@
+"""`vesalius segment ...`: images to masks."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from vesalius.language import say
+
+app = App(
+    name="segment",
+    help=say("Images to masks.", "图像分割：由图像得到掩码。"),
+    help_format="plaintext",
+)
+
+Flag = Annotated[bool, Parameter(negative=())]
+Json = Annotated[bool, Parameter(name="--json", negative=())]
+
+
+@app.command
+def train(
+    data: Path,
+    /,
+    *overrides: str,
+    recipe: str | None = None,
+    valid: Path | None = None,
+    out: Path | None = None,
+    resume: Flag = False,
+    as_json: Json = False,
+) -> int:
+    """Train a model and write a run folder with weights, scores and a report.
+
+    Parameters
+    ----------
+    data
+        Folder (nnU-Net layout, or images/ beside masks/), table (.csv, .tsv, .jsonl) or
+        dataset.json.
+    overrides
+        Changes of the recipe, as key.path=value: epochs=20 model.name=unet
+    recipe
+        A YAML file or a name; see `vesalius segment recipe`.
+    valid
+        Source of validation cases. Default: what the data names, else a random fifth.
+    out
+        Run folder to make. Default: runs/segment-MODEL-TIME
+    resume
+        Go on with the run in --out from its last checkpoint.
+    as_json
+        Print one JSON document and nothing else to standard output.
+    """
+    import shlex
+    import sys
+
+    from vesalius.cli.app import emit
+    from vesalius.engine import distributed
+    from vesalius.errors import RecipeError
+    from vesalius.segment import commands
+
+    wrong = [item for item in overrides if "=" not in item]
+    if wrong:
+        raise RecipeError(f"'{wrong[0]}' is not of the form key.path=value, for example epochs=20")
+    run = commands.train(
+        data,
+        recipe=recipe,
+        out=out,
+        valid=valid,
+        resume=resume,
+        overrides=overrides,
+        command=shlex.join(["vesalius", *sys.argv[1:]]),
+    )
+    if not distributed.is_first():
+        return 0
+    scores = run.scores
+    report = run.folder / "report.html"
+    if as_json:
+        emit({"run": run.folder, "report": report, "scores": scores and scores.to_dict()})
+    else:
+        _show(scores)
+        print(f"{say('run', '结果目录')}:    {run.folder}\n{say('report', '报告')}: {report}")
+    return 0
+
+
+@app.command
+def predict(
+    run: Path,
+    data: Path,
+    /,
+    *,
+    out: Path,
+    probabilities: Flag = False,
+    device: str = "auto",
+    as_json: Json = False,
+) -> int:
+    """Predict the masks of new images, in the format that came in.
+
+    Parameters
+    ----------
+    run
+        Folder that `train` wrote.
+    data
+        Images: a folder, a table, or one file.
+    out
+        Folder for the masks.
+    probabilities
+        Also write the probabilities of all labels.
+    device
+        auto, cpu, cuda, cuda:1, mps
+    as_json
+        Print one JSON document and nothing else to standard output.
+    """
+    from vesalius.cli.app import emit
+    from vesalius.engine.progress import Progress
+    from vesalius.segment import commands
+
+    with Progress(0, label=say("predicting", "预测"), quiet=as_json) as bar:
+        written = commands.predict(
+            run,
+            data,
+            out=out,
+            probabilities=probabilities,
+            device=device,
+            started=bar.begin,
+            progress=bar.advance,
+        )
+    if as_json:
+        emit({"masks": written})
+    else:
+        print(f"{len(written)} {say('masks in', '个掩码，位于')} {out}")
+    return 0
+
+
+@app.command
+def evaluate(
+    run: Path,
+    data: Path,
+    /,
+    *,
+    out: Path | None = None,
+    device: str = "auto",
+    as_json: Json = False,
+) -> int:
+    """Score a trained model on images whose masks are known.
+
+    Parameters
+    ----------
+    run
+        Folder that `train` wrote.
+    data
+        Images with masks, laid out as for `train`. All of them are scored.
+    out
+        Also write the scores to this JSON file.
+    device
+        auto, cpu, cuda, cuda:1, mps
+    as_json
+        Print one JSON document and nothing else to standard output.
+    """
+    from vesalius.cli.app import emit
+    from vesalius.engine.progress import Progress
+    from vesalius.segment import commands
+
+    with Progress(0, label=say("evaluating", "评估"), quiet=as_json) as bar:
+        scores = commands.evaluate(
+            run, data, out=out, device=device, started=bar.begin, progress=bar.advance
+        )
+    if as_json:
+        emit(scores.to_dict())
+    else:
+        _show(scores)
+    return 0
+
+
+@app.command
+def recipe(name: str | None = None, /, *overrides: str) -> int:
+    """Print a complete, commented recipe, or list the named ones.
+
+    Parameters
+    ----------
+    name
+        A name or a YAML file; without it the names are listed.
+    overrides
+        Changes, as key.path=value.
+    """
+    from vesalius.segment.recipe import SegmentRecipe, presets
+
+    if name is None:
+        for preset, entry in presets().items():
+            print(f"{preset:20} {entry['about']}")
+        return 0
+    print(SegmentRecipe.load(name, overrides).to_yaml(comments=True), end="")
+    return 0
+
+
+def _show(scores) -> None:
+    """Print a table of scores."""
+    from rich.console import Console
+    from rich.table import Table
+
+    if scores is None:
+        print(say("no validation cases: nothing was scored", "没有验证病例，未评分"))
+        return
+    console = Console(highlight=False)
+    overall = Table(title=say("over all cases", "全部病例"), title_justify="left")
+    per_label = Table(title=say("per label", "各标签"), title_justify="left")
+    for name in scores.values:
+        overall.add_column(name, justify="right")
+    overall.add_row(*(f"{value:.4f}" for value in scores.values.values()))
+    metrics = list(next(iter(scores.labels.values()), {}))
+    for name in (say("label", "标签"), *metrics):
+        per_label.add_column(name, justify="left" if name == "label" else "right")
+    for label, row in scores.labels.items():
+        shown = (f"{v:.4f}" if isinstance(v, float) else f"{v}" for v in row.values())
+        per_label.add_row(label, *shown)
+    console.print(overall)
+    console.print(per_label)

@@ -1,0 +1,233 @@
+"""What a user does with a segmentation; the command line is a thin shell around these functions."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vesalius.errors import DataError, RecipeError
+from vesalius.language import say
+
+if TYPE_CHECKING:
+    from vesalius.engine.run import Run
+    from vesalius.engine.task import Scores
+
+_SHOWN_CASES = 6
+
+
+def train(
+    source: str | Path,
+    *,
+    recipe: str | Path | Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    valid: str | Path | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+    command: str | None = None,
+    overrides: Sequence[str] = (),
+    **changes: Any,
+) -> "Run":
+    """Train a segmentation model and write a run folder with a report.
+
+    Args:
+        source: folder (nnU-Net, images/ + masks/), table (.csv, .jsonl) or dataset.json.
+        recipe: YAML file, name of a preset, mapping, or None for the default.
+        out: run folder to make; None: runs/segment-MODEL-TIME.
+        valid: source of validation cases; None: what the source names, else a random share.
+        resume: go on with the run in `out`.
+        quiet: show no progress.
+        command: how the run was started, for the report; None: the Python call.
+        overrides: changes of the recipe as the command line writes them: ["epochs=20"].
+        changes: the same as keywords: `epochs=20`, or `**{"model.name": "unet"}`.
+
+    Returns:
+        The run, with `.predict(source)`, `.evaluate(source)` and `.scores`.
+
+    Raises:
+        DataError, RecipeError, TrainingError, StorageError: each names the place and the remedy.
+    """
+    from vesalius.engine import distributed
+    from vesalius.engine.loop import fit
+    from vesalius.engine.run import Run
+    from vesalius.segment.data import split_cases
+    from vesalius.segment.recipe import SegmentRecipe
+    from vesalius.segment.task import SegmentTask, load_task
+
+    items = [*overrides, *(f"{key}={json.dumps(value)}" for key, value in changes.items())]
+    if resume:
+        if out is None or not Path(out).exists():
+            raise RecipeError("resume goes on with an existing run: give its folder as out")
+        before = Run(out)
+        if recipe is None and not items:
+            recipe = Path(out) / "recipe.yaml"
+        chosen = SegmentRecipe.load(recipe, items)
+        task = load_task(chosen, before.config["task"])
+    else:
+        chosen = SegmentRecipe.load(recipe, items)
+        task = SegmentTask(chosen)
+    cases = task.cases(source)
+    if valid is None:
+        training, held, how = split_cases(cases, chosen.data.valid_share, chosen.seed)
+    else:
+        training, held, how = _usable(cases, source), _usable(task.cases(valid), valid), f"{valid}"
+    folder = Path(out) if out is not None else _new_folder(chosen.model.name)
+    extra = {
+        "data": str(source),
+        "split": {
+            "how": how,
+            "train": [case.id for case in training],
+            "valid": [case.id for case in held],
+        },
+        "command": command or _as_python(source, recipe, changes),
+        "labels": task.label_names,
+        "model": chosen.model.name,
+        "seed": chosen.seed,
+    }
+    run = fit(task, training, held, chosen, folder, resume=resume, quiet=quiet, extra=extra)
+    if distributed.is_first():
+        report(run, held)
+    return run
+
+
+def _usable(cases, source) -> list:
+    blind = [case.id for case in cases if case.target is None]
+    if blind:
+        raise DataError(f"{source}: {len(blind)} case(s) have no mask", blind)
+    return cases
+
+
+def _new_folder(model: str) -> Path:
+    return Path("runs") / f"segment-{model}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _as_python(source, recipe, changes: Mapping[str, Any]) -> str:
+    options = "".join(f", {key}={value!r}" for key, value in changes.items() if "." not in key)
+    dotted = {key: value for key, value in changes.items() if "." in key}
+    options += f", **{dotted!r}" if dotted else ""
+    options = f", recipe={str(recipe)!r}{options}" if recipe is not None else options
+    return f"vesalius.segment.train({str(source)!r}{options})"
+
+
+def report(run: "Run", cases) -> Path:
+    """Write report.html and README.md of a run, with its best, middling and worst cases."""
+    from vesalius import files
+    from vesalius.report import model_card, report_run
+
+    path = report_run(run.folder, pictures=pictures(run, cases))
+    files.write_text(run.folder / "README.md", model_card(run.folder))
+    return path
+
+
+def pictures(run: "Run", cases, *, count: int = _SHOWN_CASES) -> list:
+    """Return pictures of a run's worst, middling and best cases, worst first."""
+    from vesalius.images.draw import figure_to_png
+    from vesalius.report import Picture
+
+    scores = run.scores
+    if scores is None:
+        return []
+    ranked = sorted(cases, key=lambda case: _rank(scores.cases.get(case.id, {}).get("dice")))
+    chosen = _spread(ranked, count)
+    task = run.task
+    drawn = []
+    for case, found in zip(chosen, run.predictions(chosen), strict=True):
+        dice = scores.cases.get(case.id, {}).get("dice", float("nan"))
+        place = say("rank", "名次")
+        caption = f"{case.id}: Dice {dice:.3f} ({place} {ranked.index(case) + 1}/{len(ranked)})"
+        drawn.append(Picture(figure_to_png(task.draw(case, found)), caption, alt=case.id))
+    return drawn
+
+
+def _rank(value: float | None) -> float:
+    return float("inf") if value is None or value != value else value
+
+
+def _spread(items: list, count: int) -> list:
+    if len(items) <= count:
+        return items
+    return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
+
+
+def predict(
+    run: "Run | str | Path",
+    source: str | Path,
+    *,
+    out: str | Path,
+    probabilities: bool = False,
+    device: str = "auto",
+    started: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> list[Path]:
+    """Predict every case of a source and write one mask each, in the format that came in.
+
+    Args:
+        run: a run, or its folder.
+        source: as for `train`; masks are not needed.
+        out: folder for the masks: CASE + the suffix of the input (PNG for JPEG, .dcm for DICOM).
+        probabilities: also write CASE_probabilities.nii.gz (volumes) or .tif (pictures), float32
+            (labels, *size).
+        device: auto, cpu, cuda, ...
+        started: called with the number of cases once they are known.
+        progress: called with the number of cases done since the last call.
+
+    Returns:
+        The masks' paths.
+
+    Raises:
+        DataError: a case cannot be read, or has other channels than the training data.
+        StorageError: a mask cannot be written.
+    """
+    from vesalius.engine.run import Run
+    from vesalius.images.read import read_channels
+    from vesalius.images.write import mask_suffix_for, write_dicom_seg, write_image, write_mask
+
+    run = run if isinstance(run, Run) else Run(run)
+    task, out = run.task, Path(out)
+    cases = task.cases(source)
+    by_id = {case.id: case for case in cases}
+    written = []
+    if started:
+        started(len(cases))
+    for found in run.predictions(cases, device=device):
+        image = read_channels(by_id[found.id].input)
+        labels = task.label_map(found)
+        end = mask_suffix_for(image)
+        path = out / f"{found.id}{end}"
+        if end == ".dcm":
+            names = {name: value for name, value in task.facts.labels.items() if value}
+            write_dicom_seg(path, labels, like=image, names=names)
+        else:
+            write_mask(path, labels, like=image)
+        if probabilities:
+            end = ".tif" if image.dims == 2 else ".nii.gz"
+            where = out / f"{found.id}_probabilities{end}"
+            write_image(where, found.probabilities, like=image)
+        written.append(path)
+        if progress:
+            progress(1)
+    return written
+
+
+def evaluate(
+    run: "Run | str | Path",
+    source: str | Path,
+    *,
+    out: str | Path | None = None,
+    device: str = "auto",
+    started: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> "Scores":
+    """Score a run on cases whose masks are known; with `out`, write scores.json there.
+
+    Cases that a source marks as training or validation cases are scored like all others: give
+    the folder that you want scored.
+    """
+    from vesalius import files
+    from vesalius.engine.run import Run, to_json
+
+    run = run if isinstance(run, Run) else Run(run)
+    scores = run.evaluate(source, device=device, started=started, progress=progress)
+    if out is not None:
+        files.write_text(Path(out), to_json({**scores.to_dict(), "data": str(source)}))
+    return scores

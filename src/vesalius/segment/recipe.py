@@ -1,0 +1,123 @@
+"""What can be configured of a segmentation. Importing this module imports no torch."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from vesalius.block import Block
+from vesalius.engine import recipe_yaml
+from vesalius.engine.optim import AdamW, OptimizerBlock
+from vesalius.engine.recipe import Recipe
+from vesalius.engine.recipe_errors import nearest
+from vesalius.errors import RecipeError
+from vesalius.images.transforms import (
+    Brightness,
+    Contrast,
+    Flip,
+    Gamma,
+    GaussianNoise,
+    Normalise,
+    Rotate,
+    Scale,
+    TransformBlock,
+)
+from vesalius.segment.loss_blocks import HybridBlock, LossBlock
+from vesalius.segment.model_blocks import ModelBlock, UNet3PlusBlock
+
+AUGMENTATION = (
+    Flip(axes=(0, 1)),
+    Rotate(probability=0.3),
+    Scale(probability=0.3),
+    Brightness(probability=0.2),
+    Contrast(probability=0.2),
+    Gamma(probability=0.3),
+    GaussianNoise(probability=0.15),
+)
+
+
+class Data(Block):
+    """How files become what the model sees."""
+
+    target: Literal["labels", "foreground"] = "labels"
+    """labels: mask values are classes; foreground: everything but 0 is one class (instances)"""
+    labels: dict[str, Annotated[int, Field(ge=0)]] | None = None
+    """name -> mask value, background first; null: what dataset.json declares or the masks hold"""
+    ignore: int | None = None
+    """mask value that counts for nothing, in losses and in scores; null: none"""
+    valid_share: float = Field(0.2, ge=0, lt=1)
+    """share of the cases held out for validation where the source names none; split by patient"""
+    spacing: Literal["median"] | tuple[PositiveFloat, ...] | None = None
+    """common voxel size in mm to resample to; median: of the training cases; null: as stored"""
+    normalise: Normalise = Normalise()
+    """how intensities are brought to one scale"""
+    crop_foreground: bool = False
+    """cut empty (zero) borders away first; predictions are put back"""
+    patch: tuple[PositiveInt, ...] | Literal["auto"] = "auto"
+    """size of training crops; auto: the median size, at most 256 x 256 or 96 x 96 x 96"""
+    foreground: float = Field(0.33, ge=0, le=1)
+    """chance that a crop is placed on a foreground class, drawn evenly among those present"""
+    cache: Literal["auto", "memory", "none"] = "auto"
+    """keep prepared cases in memory; auto: where they fit into a quarter of what is free"""
+
+
+class Prediction(Block):
+    """How a trained model is used on whole images."""
+
+    overlap: float = Field(0.5, ge=0, lt=1)
+    """share by which neighbouring windows overlap, where an image is larger than a patch"""
+    gaussian: bool = True
+    """weight window centres more than borders (sigma: an eighth of the window)"""
+    mirror: bool = False
+    """average over mirrored copies along every axis (4 or 8 passes)"""
+
+
+class SegmentRecipe(Recipe):
+    """The complete recipe of a segmentation."""
+
+    optimizer: OptimizerBlock = AdamW(learning_rate=2e-3)
+    """how weights move"""
+    data: Data = Data()
+    """how files become what the model sees"""
+    augment: tuple[TransformBlock, ...] = AUGMENTATION
+    """random changes of training crops, in this order; spatial neighbours interpolate once"""
+    model: ModelBlock = UNet3PlusBlock(
+        widths=(16, 32, 64, 128, 256), skip_width=16, deep_supervision=True
+    )
+    """the network; the default is U-Net 3+ at a quarter of the paper's widths"""
+    loss: LossBlock = HybridBlock()
+    """what is minimised; the default is U-Net 3+'s: focal + MS-SSIM + IoU"""
+    head_weights: Literal["equal", "halving"] = "equal"
+    """weights of deep supervision's heads, finest first: all the same (U-Net 3+) or 1, 1/2, 1/4"""
+    predict: Prediction = Prediction()
+    """how whole images are predicted"""
+
+    @classmethod
+    def load(cls, source: Any = None, overrides: Any = ()) -> Self:
+        """Read a recipe from a YAML file, a preset's name or a mapping; see `Recipe.load`."""
+        if isinstance(source, str) and not Path(source).exists():
+            source = preset(source)
+        return super().load(source, overrides)
+
+
+RECIPE = SegmentRecipe
+
+
+def presets() -> dict[str, dict[str, Any]]:
+    """Return the named recipes: name -> {"about": sentence, "recipe": what differs}."""
+    return recipe_yaml.read(Path(__file__).with_name("presets.yaml"))
+
+
+def preset(name: str) -> dict[str, Any]:
+    """Return what a named recipe changes.
+
+    Raises:
+        RecipeError: neither a file nor a known name.
+    """
+    known = presets()
+    if name not in known:
+        hint = nearest(name, list(known))
+        raise RecipeError(
+            f"recipe '{name}' is neither a file nor a known name. {hint}Known: {', '.join(known)}"
+        )
+    return known[name]["recipe"] or {}

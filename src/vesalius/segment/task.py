@@ -1,0 +1,215 @@
+"""Segmentation as a task of the engine: images to masks, in 2D and 3D."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vesalius.engine.data import Batch, Loader, choose_workers
+from vesalius.engine.device import choose_device
+from vesalius.engine.task import Case, Prediction, Scores
+from vesalius.errors import DataError, RecipeError
+from vesalius.images.resample import resample_to
+from vesalius.images.transforms import put_back
+from vesalius.segment import data
+from vesalius.segment.data import Facts, Prepared
+from vesalius.segment.losses import PresenceLoss
+from vesalius.segment.models import Outputs
+from vesalius.segment.recipe import SegmentRecipe
+from vesalius.segment.scores import score_cases
+from vesalius.segment.window import predict_whole
+
+_CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
+
+
+def load_task(recipe: SegmentRecipe, config: Mapping[str, Any]) -> "SegmentTask":
+    """Rebuild the task of a run folder."""
+    return SegmentTask(recipe, Facts.from_json(config))
+
+
+class SegmentTask:
+    """Images to masks.
+
+    Args:
+        recipe: the complete recipe.
+        facts: what an earlier training learned from its data; None learns it from the first source
+            that `cases` reads.
+    """
+
+    department = "segment"
+
+    def __init__(self, recipe: SegmentRecipe, facts: Facts | None = None):
+        self.recipe = recipe
+        self._facts = facts
+        self._prepared: Prepared | None = None
+        self._loss: nn.Module | None = None
+        self._presence = PresenceLoss(ignore_index=data.IGNORED)
+
+    @property
+    def facts(self) -> Facts:
+        """What was learned from the data."""
+        if self._facts is None:
+            raise RuntimeError("the task has seen no data yet: call cases(source) first")
+        return self._facts
+
+    @property
+    def label_names(self) -> list[str]:
+        """Names of the classes, the background first."""
+        return list(self.facts.labels)
+
+    def cases(self, source: str | Path) -> list[Case]:
+        """Read and check a folder, a table or one image; see `Task.cases`."""
+        found = data.read_cases(source)
+        seen = data.inspect_all(source, found)
+        if self._facts is None:
+            self._facts = data.learn(source, found, seen, self.recipe)
+        return found
+
+    def config(self) -> dict[str, Any]:
+        """Return the facts, JSON-ready."""
+        return asdict(self.facts)
+
+    def loader(self, cases: Sequence[Case], *, training: bool) -> Loader:
+        """Return augmented crops for training, else whole cases one by one."""
+        if self._prepared is None:
+            self._prepared = Prepared(self.recipe, self.facts)
+        workers = choose_workers(self.recipe.workers, choose_device(self.recipe.device))
+        if training:
+            return Loader(
+                data.TrainingCrops(cases, self._prepared, self.recipe),
+                len(cases),
+                collate=data.stack_crops,
+                batch_size=self.recipe.batch_size,
+                seed=self.recipe.seed,
+                workers=workers,
+            )
+        whole = data.WholeCases(cases, self._prepared)
+        return Loader(whole, len(cases), collate=data.one_case, batch_size=1, workers=0)
+
+    def build(self) -> nn.Module:
+        """Return the recipe's model: one logit per label, or one in all where there are two."""
+        count = len(self.facts.labels)
+        model = self.recipe.model.build(
+            in_channels=self.facts.channels,
+            classes=1 if count == 2 else count,
+            dims=self.facts.dims,
+        )
+        # Convolutions are up to twice as fast with channels innermost, on CPUs and GPUs alike.
+        return model.to(memory_format=_CHANNELS_LAST[self.facts.dims])
+
+    def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Return the recipe's loss over all heads, and that of the classification module."""
+        if self._loss is None:
+            self._loss = self.recipe.loss.build(ignore_index=data.IGNORED)
+        # Class weights are buffers of the loss, which no one else moves.
+        loss = self._loss.to(batch.targets.device)
+        outputs = Outputs.of(model(batch.inputs))
+        weights = _head_weights(self.recipe.head_weights, len(outputs.logits))
+        heads = zip(weights, outputs.logits, strict=True)
+        terms = {"segmentation": sum(w * loss(logits, batch.targets) for w, logits in heads)}
+        if outputs.presence is not None:
+            terms["presence"] = self._presence(outputs.presence, batch.targets)
+        return terms
+
+    def predict(self, model: nn.Module, batch: Batch) -> list[Prediction]:
+        """Return probabilities (labels, *size) on each case's own grid."""
+        frames = batch.extra.get("frame")
+        options = self.recipe.predict
+        found = []
+        for case_id, image in zip(batch.ids, batch.inputs, strict=True):
+            probabilities = predict_whole(
+                lambda x: self._probabilities(model(x)),
+                image,
+                window=self.facts.patch,
+                overlap=options.overlap,
+                gaussian=options.gaussian,
+                mirror=options.mirror,
+            )
+            found.append(Prediction(case_id, _on_own_grid(probabilities.cpu(), frames)))
+        return found
+
+    def _probabilities(self, logits: Tensor) -> Tensor:
+        if logits.shape[1] > 1:
+            return logits.float().softmax(1)
+        foreground = logits.float().sigmoid()
+        return torch.cat([1 - foreground, foreground], dim=1)
+
+    def combine(
+        self, predictions: Sequence[Sequence[Prediction]], how: str = "mean"
+    ) -> list[Prediction]:
+        """Average several models' probabilities: "mean" or "geometric-mean"."""
+        if how not in ("mean", "geometric-mean"):
+            raise RecipeError(f"combine: '{how}' is none of mean, geometric-mean")
+        by_id = [{item.id: item.probabilities for item in member} for member in predictions]
+        combined = []
+        for case_id in by_id[0]:
+            stack = np.stack([member[case_id] for member in by_id])
+            if how == "mean":
+                joined = stack.mean(0)
+            else:
+                joined = np.exp(np.log(np.clip(stack, 1e-7, 1)).mean(0))
+                joined /= joined.sum(0, keepdims=True)
+            combined.append(Prediction(case_id, joined))
+        return combined
+
+    def score(self, cases: Sequence[Case], predictions: Iterable[Prediction]) -> Scores:
+        """Return Dice, IoU, accuracy and the rest; see `segment.scores.score_cases`."""
+        if self._prepared is None:
+            self._prepared = Prepared(self.recipe, self.facts)
+        by_id = {case.id: case for case in cases}
+        pairs = (
+            (item.id, self._prepared.truth(by_id[item.id]), item.probabilities.argmax(0))
+            for item in predictions
+        )
+        return score_cases(pairs, self.label_names, ignore=data.IGNORED)
+
+    def label_map(self, prediction: Prediction) -> np.ndarray:
+        """Return the most probable label's mask value per pixel (*size), uint8 or uint16."""
+        values = np.array(list(self.facts.labels.values()))
+        dtype = np.uint8 if values.max() < 256 else np.uint16
+        return values.astype(dtype)[prediction.probabilities.argmax(0)]
+
+    def draw(self, case: Case, prediction: Prediction):
+        """Return image, truth, prediction and errors side by side."""
+        from vesalius.images.draw import sheet
+        from vesalius.images.read import read_channels
+
+        image = read_channels(case.input)
+        classes = prediction.probabilities.argmax(0)
+        if classes.shape != image.size:
+            raise DataError(f"{case.id}: the prediction has another size than {case.input[0]}")
+        truth = None
+        if case.target is not None:
+            prepared = self._prepared or Prepared(self.recipe, self.facts)
+            truth = prepared.truth(case)
+        return sheet(
+            image.array,
+            truth,
+            classes,
+            names=self.label_names,
+            title=case.id,
+            spacing=image.spacing,
+            ignore=data.IGNORED,
+        )
+
+
+def _head_weights(rule: str, heads: int) -> list[float]:
+    raw = [1.0 if rule == "equal" else 0.5**index for index in range(heads)]
+    return [weight / sum(raw) for weight in raw]
+
+
+def _on_own_grid(probabilities: Tensor, frame: Mapping[str, Any] | None) -> np.ndarray:
+    """Undo cropping and resampling."""
+    array = probabilities.numpy()
+    if frame is None:
+        return array
+    if frame["box"] is not None:
+        array = put_back(array, frame["box"], frame["full_size"])
+        array[0][array.sum(0) == 0] = 1.0  # what was cut away is background
+    if array.shape[1:] != tuple(frame["original_size"]):
+        array = resample_to(array, frame["original_size"])
+    return array
