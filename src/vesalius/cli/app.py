@@ -23,6 +23,7 @@ app = App(
     help_format="plaintext",
     # Errors go to standard error so that --json output stays one document.
     error_console=Console(stderr=True),
+    result_action="return_value",
 )
 for _name, _place, _help in (
     (

@@ -14,6 +14,7 @@ app = App(
 )
 
 Flag = Annotated[bool, Parameter(negative=())]
+_COLUMNS = ("dice", "iou", "precision", "recall")
 Json = Annotated[bool, Parameter(name="--json", negative=())]
 
 
@@ -199,16 +200,11 @@ def _show(scores) -> None:
         print(say("no validation cases: nothing was scored", "没有验证病例，未评分"))
         return
     console = Console(highlight=False)
-    overall = Table(title=say("over all cases", "全部病例"), title_justify="left")
-    per_label = Table(title=say("per label", "各标签"), title_justify="left")
-    for name in scores.values:
-        overall.add_column(name, justify="right")
-    overall.add_row(*(f"{value:.4f}" for value in scores.values.values()))
-    metrics = list(next(iter(scores.labels.values()), {}))
-    for name in (say("label", "标签"), *metrics):
-        per_label.add_column(name, justify="left" if name == "label" else "right")
-    for label, row in scores.labels.items():
-        shown = (f"{v:.4f}" if isinstance(v, float) else f"{v}" for v in row.values())
-        per_label.add_row(label, *shown)
+    overall = Table(say("over all cases", "全部病例"), "", title_justify="left")
+    for name, value in scores.values.items():
+        overall.add_row(name, f"{value:.4f}")
     console.print(overall)
+    per_label = Table(say("label", "标签"), *_COLUMNS)
+    for label, row in scores.labels.items():
+        per_label.add_row(label, *(f"{row[name]:.4f}" for name in _COLUMNS))
     console.print(per_label)

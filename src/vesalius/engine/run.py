@@ -84,6 +84,11 @@ class Run:
         return Scores.from_dict(from_json(text)) if text else None
 
     @property
+    def weights_step(self) -> int:
+        """The optimiser step after which the stored weights were taken."""
+        return int(weights_header(self.folder / "model.safetensors").get("step", 0))
+
+    @property
     def finished(self) -> bool:
         """Whether training came to its end."""
         rows = self.history

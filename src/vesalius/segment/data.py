@@ -4,7 +4,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,16 +90,43 @@ def inspect_case(case: Case) -> Inspected:
         return Inspected([str(error)])
 
 
-def inspect_all(source: str | Path, cases: Sequence[Case]) -> list[Inspected]:
+def inspect_all(
+    source: str | Path, cases: Sequence[Case], recipe: SegmentRecipe
+) -> list[Inspected]:
     """Read all files of a source; raise one DataError that lists everything that is wrong."""
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         seen = list(threads.map(inspect_case, cases))
     problems = [problem for item in seen for problem in item.problems]
+    seen = [replace(item, channels=_channels(item, recipe)) for item in seen]
     good = [(case, item) for case, item in zip(cases, seen, strict=True) if not item.problems]
+    if {(item.dims, item.channels) for _, item in good} == {(2, 1), (2, 3)}:
+        for _, item in good:
+            item.channels = 3  # grey pictures among coloured ones lose nothing as rgb
     problems += _odd_ones(good)
     if problems:
         raise listed(f"{source}: {len(problems)} of {len(cases)} cases cannot be used", problems)
     return seen
+
+
+def _channels(item: Inspected, recipe: SegmentRecipe) -> int:
+    """Return the channels that a file has once it is in the recipe's colours."""
+    if item.dims != 2 or item.channels not in (1, 3) or recipe.data.colour == "auto":
+        return item.channels
+    return 1 if recipe.data.colour == "grey" else 3
+
+
+LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
+"""Weights of red, green and blue in grey (ITU-R BT.601)."""
+
+
+def recoloured(array: np.ndarray, channels: int) -> np.ndarray:
+    """Return a picture (C, H, W) as float32 with one or three channels."""
+    array = array.astype(np.float32)
+    if len(array) == 1 and channels == 3:
+        return np.repeat(array, 3, axis=0)
+    if len(array) == 3 and channels == 1:
+        return np.tensordot(LUMINANCE, array, axes=1)[None]
+    return array
 
 
 def _odd_ones(good: Sequence[tuple[Case, Inspected]]) -> list[str]:
@@ -250,8 +277,7 @@ class Prepared:
 
     def _prepare(self, case: Case) -> dict[str, Any]:
         image = read_channels(case.input)
-        self._check(image)
-        array = image.array.astype(np.float32)
+        array = self._coloured(image)
         mask = None
         if case.target is not None:
             mask = self._classes(read_mask(case.target, like=image).array)
@@ -273,13 +299,19 @@ class Prepared:
         sample = apply(fixed, sample, np.random.default_rng(0))
         return {**sample, "full_size": full_size, "original_size": image.size}
 
-    def _check(self, image) -> None:
+    def _coloured(self, image) -> np.ndarray:
+        """Return the channels that the model takes, float32."""
         wanted = (self.facts.dims, self.facts.channels)
-        if (image.dims, len(image.array)) != wanted:
+        array = image.array.astype(np.float32)
+        grey_as_rgb = self.recipe.data.colour != "grey" and len(array) < self.facts.channels
+        if image.dims == 2 and (grey_as_rgb or self.recipe.data.colour == "grey"):
+            array = recoloured(array, self.facts.channels)
+        if (image.dims, len(array)) != wanted:
             raise DataError(
                 f"{image.path} has {image.dims} dimensions and {len(image.array)} channel(s); this "
                 f"model was trained on {wanted[0]} and {wanted[1]}. Convert it or train anew."
             )
+        return array
 
     def _classes(self, values: np.ndarray) -> np.ndarray:
         """Turn mask values into class indices."""

@@ -43,6 +43,8 @@ class Data(Block):
     """labels: mask values are classes; foreground: everything but 0 is one class (instances)"""
     labels: dict[str, Annotated[int, Field(ge=0)]] | None = None
     """name -> mask value, background first; null: what dataset.json declares or the masks hold"""
+    colour: Literal["auto", "grey", "rgb"] = "auto"
+    """of pictures; auto: as stored, grey ones as rgb where a set mixes both; grey: luminance"""
     ignore: int | None = None
     """mask value that counts for nothing, in losses and in scores; null: none"""
     valid_share: float = Field(0.2, ge=0, lt=1)
@@ -64,8 +66,10 @@ class Data(Block):
 class Prediction(Block):
     """How a trained model is used on whole images."""
 
+    window: Literal["patch"] | tuple[PositiveInt, ...] = "patch"
+    """size of the sliding window; patch: that of the training crops"""
     overlap: float = Field(0.5, ge=0, lt=1)
-    """share by which neighbouring windows overlap, where an image is larger than a patch"""
+    """share by which neighbouring windows overlap, where an image is larger than a window"""
     gaussian: bool = True
     """weight window centres more than borders (sigma: an eighth of the window)"""
     mirror: bool = False

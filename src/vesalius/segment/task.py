@@ -64,7 +64,7 @@ class SegmentTask:
     def cases(self, source: str | Path) -> list[Case]:
         """Read and check a folder, a table or one image; see `Task.cases`."""
         found = data.read_cases(source)
-        seen = data.inspect_all(source, found)
+        seen = data.inspect_all(source, found, self.recipe)
         if self._facts is None:
             self._facts = data.learn(source, found, seen, self.recipe)
         return found
@@ -124,13 +124,23 @@ class SegmentTask:
             probabilities = predict_whole(
                 lambda x: self._probabilities(model(x)),
                 image,
-                window=self.facts.patch,
+                window=self._window(),
                 overlap=options.overlap,
                 gaussian=options.gaussian,
                 mirror=options.mirror,
             )
             found.append(Prediction(case_id, _on_own_grid(probabilities.cpu(), frames)))
         return found
+
+    def _window(self) -> tuple[int, ...]:
+        window = self.recipe.predict.window
+        if window == "patch":
+            return self.facts.patch
+        if len(window) != self.facts.dims:
+            raise RecipeError(
+                f"predict.window has {len(window)} numbers; the images have {self.facts.dims} axes"
+            )
+        return window
 
     def _probabilities(self, logits: Tensor) -> Tensor:
         if logits.shape[1] > 1:
@@ -204,7 +214,7 @@ def _head_weights(rule: str, heads: int) -> list[float]:
 
 def _on_own_grid(probabilities: Tensor, frame: Mapping[str, Any] | None) -> np.ndarray:
     """Undo cropping and resampling."""
-    array = probabilities.numpy()
+    array = probabilities.detach().numpy()
     if frame is None:
         return array
     if frame["box"] is not None:
