@@ -4,6 +4,7 @@ VesaliusError
 ├── DataError            a file, a folder or a row is not what it should be
 ├── RecipeError          the recipe or an override is wrong
 ├── TrainingError        the run itself failed (a loss that is not finite)
+├── InterruptedRun       Ctrl-C or SIGTERM; the state was saved
 ├── StorageError         results could not be written (disk full, no permission)
 └── MissingDependencyError    an optional package is not installed
 
@@ -37,6 +38,15 @@ class RecipeError(VesaliusError, ValueError):
 
 class TrainingError(VesaliusError, RuntimeError):
     """The run cannot go on, for example because a loss is not finite."""
+
+
+class InterruptedRun(VesaliusError):  # noqa: N818 - nothing is wrong
+    """Somebody stopped the run; it saved its state and can go on."""
+
+    exit_status = 130
+
+    def __init__(self, folder: object, step: int, total: int):
+        super().__init__(f"stopped after step {step} of {total}; go on with --out {folder} --resume")
 
 
 class StorageError(VesaliusError, OSError):

@@ -191,3 +191,18 @@ def test_a_history_cut_short_by_a_crash_is_read_up_to_the_cut(tmp_path):
 def test_a_folder_that_is_no_run_says_so(tmp_path):
     with pytest.raises(DataError, match="is not a run folder"):
         Run(tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_saves_its_state_first(tmp_path, forge, number):
+    out, overrides = tmp_path / "run", ("epochs=400", "checkpoint_minutes=60")
+    child = forge.start(out, *overrides)
+    history = out / "history.jsonl"
+    while not (history.exists() and history.read_text().count("\n") > 3):
+        time.sleep(0.01)
+    os.kill(child, number)
+    assert forge.wait() == 130
+    from vesalius.engine import checkpoint
+
+    steps = [row["step"] for row in Run(out).history]
+    assert checkpoint.latest(out / "checkpoint").name == f"step-{max(steps):08d}"

@@ -22,13 +22,14 @@ from vesalius import files
 from vesalius.engine import checkpoint, distributed, run
 from vesalius.engine.data import Batch, Loader
 from vesalius.engine.device import autocast, choose_device, choose_precision
+from vesalius.engine.interruption import interruptions
 from vesalius.engine.pieces import Piece
 from vesalius.engine.progress import Progress
 from vesalius.engine.recipe import Recipe
 from vesalius.engine.run import History, Run
 from vesalius.engine.steps import Passes, Terms
 from vesalius.engine.task import Case, Scores, Task
-from vesalius.errors import RecipeError, TrainingError
+from vesalius.errors import InterruptedRun, RecipeError, TrainingError
 
 
 def fit(
@@ -59,6 +60,7 @@ def fit(
         RecipeError: the recipe does not fit (batch size, device, folder that exists, ...).
         TrainingError: a loss or a gradient is not finite; names step and cases.
         StorageError: a result could not be written; the last good state is kept.
+        InterruptedRun: SIGINT or SIGTERM came; the step was ended and a checkpoint written.
     """
     with distributed.process_group(choose_device(recipe.device)) as device:
         return _Fit(task, train, valid, recipe, Path(out), device, quiet).run(resume, extra or {})
@@ -102,7 +104,7 @@ class _Fit:
             first, accumulate=accumulate, rank=self.rank, world=self.world
         )
         saved = clock = time.monotonic()
-        with self.progress:
+        with self.progress, interruptions() as interruption:
             for step in range(first, self.total):
                 # learning rate
                 rate = recipe.schedule.factor(step, self.total)
@@ -146,9 +148,12 @@ class _Fit:
 
                 # checkpoint; the first process decides, its clock is the one that counts
                 due = time.monotonic() - saved >= 60 * recipe.checkpoint_minutes
-                if distributed.from_first(due) or done == self.total:
+                due, stop = distributed.from_first((due, interruption.asked))
+                if due or stop or done == self.total:
                     self._checkpoint(done)
                     saved = time.monotonic()
+                if stop and done < self.total:
+                    raise InterruptedRun(self.out, done, self.total)
         return self._end()
 
     # --- its parts, in the order of their use ---------------------------------------------------
