@@ -1,6 +1,11 @@
 """What all tests share."""
 
 import os
+
+# Before torch is imported, and for the processes that tests start: tests run side by side, and
+# threads that wait for each other on busy cores are many times slower than one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from pathlib import Path
 
 import pytest

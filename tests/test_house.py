@@ -16,7 +16,7 @@ ALLOWED = {
     "datasets": {"engine", "datasets", "images"},
     "segment": {"engine", "images", "report", "datasets", "segment"},
 }
-KERNEL = {"errors", "language", "block", "files", "__version__"}
+KERNEL = {"errors", "language", "block", "files", "lazy", "__version__"}
 
 
 def imported_rooms(path: Path) -> set[str]:
@@ -62,6 +62,24 @@ def test_starting_loads_no_torch(code):
     check += " sys.exit(7 if {'torch', 'numpy', 'pydantic'} & set(sys.modules) else 0)"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_fixed_names_are_reachable_from_the_package():
+    import vesalius
+
+    losses = ("DiceLoss", "FocalLoss", "HybridLoss", "IoULoss", "MSSSIMLoss")
+    steps = ("AWP", "FGM", "FreeLB", "PGD", "PlainStep", "VAT")
+    for path in (
+        *("segment.train", "segment.predict", "segment.evaluate", "segment.models.build"),
+        *("segment.metrics.ConfusionMatrix", "engine.fit", "engine.Run", "datasets.open"),
+        *("images.read_image", "images.encoders.build"),
+        *(f"segment.losses.{name}" for name in losses),
+        *(f"engine.steps.{name}" for name in steps),
+    ):
+        found = vesalius
+        for name in path.split("."):
+            found = getattr(found, name)
+        assert callable(found)
 
 
 def test_every_public_function_has_a_docstring():

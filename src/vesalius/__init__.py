@@ -1,3 +1,12 @@
-"""Vesalius: biomedical deep learning that measures which ideas help."""
+"""Vesalius: biomedical deep learning that measures which ideas help.
+
+The departments are attributes, loaded when first used: `vesalius.segment.train(...)`.
+"""
+
+from vesalius.lazy import lazily
 
 __version__ = "0.1.0"
+
+__getattr__ = lazily(
+    __name__, modules=("datasets", "doctor", "engine", "errors", "images", "report", "segment")
+)

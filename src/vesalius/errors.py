@@ -46,7 +46,10 @@ class InterruptedRun(VesaliusError):  # noqa: N818 - nothing is wrong
     exit_status = 130
 
     def __init__(self, folder: object, step: int, total: int):
-        super().__init__(f"stopped after step {step} of {total}; go on with --out {folder} --resume")
+        self._arguments = (str(folder), step, total)
+        super().__init__(
+            f"stopped after step {step} of {total}; go on with --out {folder} --resume"
+        )
 
 
 class StorageError(VesaliusError, OSError):
@@ -57,4 +60,9 @@ class MissingDependencyError(VesaliusError, ImportError):
     """An optional package is not installed; the message has the command that installs it."""
 
     def __init__(self, package: str, purpose: str, install: str):
+        self._arguments = (package, purpose, install)
         super().__init__(f"{purpose} needs the package '{package}'. Install it with: {install}")
+
+    def __reduce__(self):
+        # Errors travel between processes; the default would call __init__ with the message alone.
+        return type(self), self._arguments

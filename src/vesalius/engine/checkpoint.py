@@ -112,7 +112,7 @@ def _random_states() -> dict[str, Any]:
         "python": json.dumps(random.getstate()),
     }
     if torch.cuda.is_initialized():
-        states["cuda"] = torch.cuda.get_rng_state()
+        states["cuda"] = torch.cuda.get_rng_state_all()
     return states
 
 
@@ -164,8 +164,8 @@ def _restore_random(path: Path) -> None:
         return
     states = torch.load(path, weights_only=True)
     torch.set_rng_state(states["torch"])
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states["cuda"])
+    if len(states.get("cuda", ())) == torch.cuda.device_count() > 0:
+        torch.cuda.set_rng_state_all(states["cuda"])
     numpy_state = json.loads(states["numpy"])
     numpy_state["state"]["key"] = np.array(numpy_state["state"]["key"], dtype=np.uint32)
     np.random.set_state(numpy_state)

@@ -3,6 +3,7 @@
 Everything here also answers sensibly in a single process, so the loop has no second version.
 """
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -32,10 +33,18 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    succeeded = False
     try:
         yield device
+        succeeded = True
     finally:
-        dist.destroy_process_group()
+        # After a failure others may still wait in a collective, and NCCL would wait for them;
+        # torchrun ends them all.
+        if succeeded or device.type != "cuda":
+            dist.destroy_process_group()
+        # Wrapped models sit in reference cycles and hold the group. A gloo thread that outlives
+        # the interpreter aborts the process, after a training that has succeeded.
+        gc.collect()
 
 
 def rank() -> int:
@@ -120,10 +129,13 @@ def parallel(model: nn.Module, sharding: str, device: torch.device) -> nn.Module
 
 
 def _fully_sharded(model: nn.Module, device: torch.device) -> nn.Module:
-    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.device_mesh import DeviceMesh
     from torch.distributed.fsdp import fully_shard
 
-    mesh = init_device_mesh(device.type, (world_size(),))
+    # torch's caches keep a mesh and its group for ever. On gloo it gets a group of its own, so that
+    # the default one, busy until the end, can go; see `process_group`.
+    group = dist.new_group() if dist.get_backend() == "gloo" else dist.group.WORLD
+    mesh = DeviceMesh.from_group(group, device.type)
     for child in model.children():
         if any(True for _ in child.parameters()) and not isinstance(child, nn.ModuleList):
             fully_shard(child, mesh=mesh)

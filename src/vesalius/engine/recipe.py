@@ -82,7 +82,8 @@ class Recipe(Block):
         where = str(source) if isinstance(source, str | Path) else "recipe"
         given = recipe_yaml.read(source)
         values = recipe_yaml.merge(cls().model_dump(mode="json"), given)
-        for override in overrides:
+        # Names first: choosing another alternative clears a block, whatever the order of typing.
+        for override in sorted(overrides, key=_not_a_name):
             values = recipe_yaml.apply_override(values, override)
         return cls.validated(values, where=where)
 
@@ -105,3 +106,7 @@ class Recipe(Block):
     def to_yaml(self, *, comments: bool = False) -> str:
         """Return the complete recipe as YAML; with `comments`, each key explained."""
         return recipe_yaml.dump(self, comments=comments)
+
+
+def _not_a_name(override: str) -> bool:
+    return not override.partition("=")[0].strip().endswith(".name")

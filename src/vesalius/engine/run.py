@@ -248,7 +248,8 @@ def weights_header(path: Path) -> dict[str, str]:
 def read_history(path: Path) -> list[dict[str, Any]]:
     """Read history.jsonl, leaving out a last line that a crash cut short."""
     rows = []
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    lines = text.removesuffix("\n").split("\n") if text else []
     for number, line in enumerate(lines, start=1):
         try:
             rows.append(from_json(line))
@@ -292,14 +293,20 @@ def _plain(value: Any) -> Any:
     return value
 
 
+_INFINITIES = {"inf": math.inf, "-inf": -math.inf}
+
+
 def from_json(text: str) -> Any:
-    """Read what `to_json` wrote: null stays None, "inf" becomes a number again."""
-    words = {"inf": math.inf, "-inf": -math.inf}
+    """Read what `to_json` wrote: null stays None, the words "inf" and "-inf" are numbers again."""
+    return _restored(json.loads(text))
 
-    def restore(pairs):
-        return {key: words.get(v, v) if isinstance(v, str) else v for key, v in pairs}
 
-    return json.loads(text, object_pairs_hook=restore)
+def _restored(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _restored(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_restored(item) for item in value]
+    return _INFINITIES.get(value, value) if isinstance(value, str) else value
 
 
 def _read_json(path: Path) -> Any:

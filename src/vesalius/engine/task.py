@@ -77,8 +77,14 @@ class Scores:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Scores":
-        """Rebuild from `to_dict`; keys that a file adds beside them are ignored."""
-        return cls(**{key: data[key] for key in cls.__dataclass_fields__ if key in data})
+        """Rebuild from `to_dict`; null is NaN again, keys that a file adds are ignored."""
+        return cls(**{key: _numbers(data[key]) for key in cls.__dataclass_fields__ if key in data})
+
+
+def _numbers(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _numbers(item) for key, item in value.items()}
+    return float("nan") if value is None else value
 
 
 @runtime_checkable

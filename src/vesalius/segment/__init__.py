@@ -7,6 +7,10 @@ run.evaluate("more-nuclei").values
 segment.predict(run, "new-images", out="masks")
 """
 
-from vesalius.segment.commands import evaluate, predict, train
+from vesalius.lazy import lazily
 
-__all__ = ["evaluate", "predict", "train"]
+__getattr__ = lazily(
+    __name__,
+    modules=("losses", "metrics", "models", "recipe", "task"),
+    names={"evaluate": "commands", "predict": "commands", "train": "commands"},
+)

@@ -48,7 +48,9 @@ def _not_negative(bounds: tuple[float, float]) -> tuple[float, float]:
 Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
 PositiveRange = Annotated[Range, AfterValidator(_positive)]
 NonNegativeRange = Annotated[Range, AfterValidator(_not_negative)]
-Probability = Annotated[float, Field(ge=0, le=1)]
+Probability = Annotated[
+    float, Field(ge=0, le=1, description="chance that the transform acts on a sample")
+]
 
 
 class Transform(Block):
