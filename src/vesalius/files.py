@@ -71,6 +71,8 @@ def _flush(path: Path) -> None:
 
 def flush_folder(folder: Path) -> None:
     """Make renames inside `folder` durable."""
+    if os.name == "nt":  # Windows cannot open folders, and makes renames durable by itself
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

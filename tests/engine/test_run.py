@@ -179,7 +179,18 @@ def test_a_run_folder_opens_predicts_and_scores_as_in_training(tmp_path):
     assert not opened.model().training
 
 
-def test_a_damaged_config_is_named(tmp_path):
-    (tmp_path / "config.json").write_text("{broken")
-    with pytest.raises(DataError, match=r"config\.json is not JSON \(line 1\)"):
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff\xfe\x00",
+        b"{broken",
+        b"[1]",
+        b"{}",
+        b'{"department": "toy"}',
+        b'{"department": "x", "task": {}}',
+    ],
+)
+def test_a_damaged_config_is_one_clear_error(tmp_path, content):
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(DataError, match="is damaged"):
         Run(tmp_path)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from tests.engine.test_loop import torchrun, train, weights
 from vesalius.engine import steps
+from vesalius.engine.attacks import ActivationAttack
 from vesalius.engine.data import Batch
 from vesalius.engine.pieces import Mixup
 from vesalius.engine.steps import AWP, FGM, PGD, VAT, FreeLB, Passes, PlainStep
@@ -676,7 +677,7 @@ class Tower(nn.Module):
 def perturbed(match):
     """Names of the modules whose outputs an FGM step moves."""
     model, batch = Tower(), points()
-    attack = steps._ActivationAttack(match, model)
+    attack = ActivationAttack(match, model)
     with attack.recorded(batch):
         model(batch.inputs)
     return sorted(key.partition("#")[0] for key in attack.gradients())
@@ -698,7 +699,7 @@ def test_a_compiled_models_prefix_is_not_part_of_its_names():
     inner = Points()
     outer = nn.Module()
     outer._orig_mod = inner
-    assert "embedding" in steps._ActivationAttack("embedding", outer).modules
+    assert "embedding" in ActivationAttack("embedding", outer).modules
 
 
 class Recurrent(nn.Module):

@@ -133,7 +133,7 @@ def test_two_labels_are_trained_with_one_logit_and_predicted_as_two_probabilitie
 def test_an_ignored_value_counts_for_nothing_in_loss_and_scores(tmp_path):
     source = write_pictures(tmp_path / "data")
     task, cases = task_for(source, "data.ignore=2")
-    assert task.label_names == ["background", "label 1"]
+    assert task.label_names == ["background", "foreground"]
     truth = Prepared(task.recipe, task.facts).truth(cases[0])
     raw = np.asarray(Image.open(cases[0].target))
     np.testing.assert_array_equal(truth == IGNORED, raw == 2)

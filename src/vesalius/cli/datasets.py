@@ -35,7 +35,8 @@ def listed(*, as_json: Annotated[bool, Parameter(name="--json", negative=())] = 
     for item in sets:
         state = say("ready", "可用") if item.available else f"{item.install}"
         print(f"{item.name}  [{item.department}]  {state}\n  {item.description}")
-        print(f"  {say('licence', '许可')}: {item.licence}\n  {item.citation}\n")
+        print(f"  {say('licence', '许可')}: {item.licence}")
+        print("".join(f"  {reference}\n" for reference in item.citation))
     return 0
 
 

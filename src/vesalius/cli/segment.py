@@ -89,6 +89,7 @@ def predict(
     *,
     out: Path,
     probabilities: Flag = False,
+    overwrite: Flag = False,
     device: str = "auto",
     as_json: Json = False,
 ) -> int:
@@ -104,6 +105,8 @@ def predict(
         Folder for the masks.
     probabilities
         Also write the probabilities of all labels.
+    overwrite
+        Replace masks that are there already.
     device
         auto, cpu, cuda, cuda:1, mps
     as_json
@@ -119,6 +122,7 @@ def predict(
             data,
             out=out,
             probabilities=probabilities,
+            overwrite=overwrite,
             device=device,
             started=bar.begin,
             progress=bar.advance,
@@ -196,15 +200,17 @@ def _show(scores) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from vesalius.report.tables import format_value
+
     if scores is None:
         print(say("no validation cases: nothing was scored", "没有验证病例，未评分"))
         return
     console = Console(highlight=False)
     overall = Table(say("over all cases", "全部病例"), "", title_justify="left")
     for name, value in scores.values.items():
-        overall.add_row(name, f"{value:.4f}")
+        overall.add_row(name, format_value(value))
     console.print(overall)
     per_label = Table(say("label", "标签"), *_COLUMNS)
     for label, row in scores.labels.items():
-        per_label.add_row(label, *(f"{row[name]:.4f}" for name in _COLUMNS))
+        per_label.add_row(label, *(format_value(row[name]) for name in _COLUMNS))
     console.print(per_label)

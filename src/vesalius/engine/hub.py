@@ -1,11 +1,13 @@
 """A run folder as a Hugging Face model: `from_pretrained`, `save_pretrained`, `push_to_hub`.
 
 model = PretrainedModel.from_pretrained("runs/nuclei")        # a folder, or "owner/name"
-model.save_pretrained("elsewhere")                            # a folder that `Run` opens
+model.save_pretrained("elsewhere")  # a folder that `Run` opens, without the names of cases
 logits = model(images)
 """
 
 import shutil
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,9 @@ from huggingface_hub import PyTorchModelHubMixin, snapshot_download
 from torch import nn
 
 from vesalius import files
-from vesalius.engine.run import Run, save_weights
+from vesalius.engine.run import Run, save_weights, to_json, write_scores
 
-_CARRIED = ("config.json", "recipe.yaml", "README.md", "scores.json", "history.jsonl")
+_CARRIED = ("recipe.yaml", "README.md", "history.jsonl")
 
 
 class PretrainedModel(
@@ -78,6 +80,17 @@ class PretrainedModel(
                 source = self.run.folder / name
                 if source.exists() and source.resolve() != (folder / name).resolve():
                     shutil.copyfile(source, folder / name)
-        step = self.run.weights_step
+        files.write_text(folder / "config.json", to_json(_without_ids(self.run.config)))
+        scores = self.run.scores
+        if scores is not None:
+            scores = replace(scores, cases={})
+            write_scores(folder, scores, step=self.run.weights_step, split="valid")
         path = folder / "model.safetensors"
-        save_weights(path, self.network, step=step, scores=self.run.scores)
+        save_weights(path, self.network, step=self.run.weights_step, scores=scores)
+
+
+def _without_ids(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the names of cases: they may name patients, and this folder may be published."""
+    split = config.get("split")
+    counted = {key: len(v) if isinstance(v, list) else v for key, v in (split or {}).items()}
+    return {**config, **({"split": counted} if split else {})}

@@ -7,7 +7,7 @@ imports no torch.
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -48,7 +48,7 @@ class Recipe(Block):
     """auto, cpu, cuda, cuda:1, mps"""
     sharding: Literal["replicate", "fsdp"] = "replicate"
     """under torchrun: copies of the model (DDP), or its parts spread over processes (FSDP2)"""
-    workers: int | Literal["auto"] = "auto"
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     """processes that load data; auto: none on a CPU, up to 8 beside a GPU"""
     evaluate_every: int = Field(1, ge=1)
     """epochs between two evaluations; the last epoch is always evaluated"""
@@ -74,7 +74,8 @@ class Recipe(Block):
 
         Args:
             source: a YAML file, a mapping, or None for the defaults alone.
-            overrides: "key.path=value" strings; a value is read as YAML.
+            overrides: "key.path=value" strings, applied in order; a value is read as YAML. One
+                that changes a block's `name` starts the block afresh: put `name` first.
 
         Raises:
             RecipeError: with every problem, its path and the nearest valid name.
@@ -82,8 +83,7 @@ class Recipe(Block):
         where = str(source) if isinstance(source, str | Path) else "recipe"
         given = recipe_yaml.read(source)
         values = recipe_yaml.merge(cls().model_dump(mode="json"), given)
-        # Names first: choosing another alternative clears a block, whatever the order of typing.
-        for override in sorted(overrides, key=_not_a_name):
+        for override in overrides:
             values = recipe_yaml.apply_override(values, override)
         return cls.validated(values, where=where)
 
@@ -106,7 +106,3 @@ class Recipe(Block):
     def to_yaml(self, *, comments: bool = False) -> str:
         """Return the complete recipe as YAML; with `comments`, each key explained."""
         return recipe_yaml.dump(self, comments=comments)
-
-
-def _not_a_name(override: str) -> bool:
-    return not override.partition("=")[0].strip().endswith(".name")

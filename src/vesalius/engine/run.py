@@ -49,7 +49,7 @@ class Run:
                 f"{self.folder} is not a run folder: it holds no config.json. "
                 "Give the folder that `vesalius ... train --out FOLDER` wrote."
             )
-        self.config: dict[str, Any] = _read_json(self.folder / "config.json")
+        self.config: dict[str, Any] = _read_config(self.folder / "config.json")
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r})"
@@ -145,6 +145,14 @@ class Run:
         return task.score(cases, self.predictions(cases, device=device, progress=progress))
 
 
+def refuse_existing(folder: Path) -> None:
+    """Raise a RecipeError where `folder` holds something already."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RecipeError(
+            f"{folder} exists already. Go on with it by --resume, or choose another --out."
+        )
+
+
 def create(
     folder: Path,
     task: Task,
@@ -160,10 +168,7 @@ def create(
         RecipeError: the folder exists already.
         StorageError: it could not be written.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RecipeError(
-            f"{folder} exists already. Go on with it by --resume, or choose another --out."
-        )
+    refuse_existing(folder)
     partial = folder.with_name(f"{folder.name}.partial")
     config = {
         "library_name": "vesalius",
@@ -309,11 +314,27 @@ def _restored(value: Any) -> Any:
     return _INFINITIES.get(value, value) if isinstance(value, str) else value
 
 
-def _read_json(path: Path) -> Any:
+def _read_config(path: Path) -> dict[str, Any]:
     try:
-        return from_json(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path} is not JSON (line {error.lineno}): {error.msg}") from None
+        config = from_json(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is damaged, it is not JSON: {error}. Train anew.") from None
+    known = isinstance(config, dict) and isinstance(config.get("task"), dict)
+    if not known or not _is_department(config.get("department")):
+        raise DataError(
+            f"{path} is damaged, or another program's: it names no department of this version of "
+            "Vesalius, or holds no task. Train anew, or install the version that wrote it."
+        )
+    return config
+
+
+def _is_department(name: Any) -> bool:
+    if not (isinstance(name, str) and name.isidentifier()):
+        return False
+    try:
+        return importlib.import_module(f"vesalius.{name}.task") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def write_scores(folder: Path, scores: Scores, **extra: Any) -> None:

@@ -16,7 +16,6 @@ Lengths are L2 norms per case for activations and inputs (dimension 0 is the bat
 2017, normalised over all other dimensions), and per parameter tensor for weights.
 """
 
-import fnmatch
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,12 +24,12 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from vesalius.engine.attacks import Attack, On, WeightAttack, make_attack, norm, project, unit
 from vesalius.engine.data import Batch
-from vesalius.engine.distributed import agree, freeze_batch_norm, unwrapped, world_size
+from vesalius.engine.distributed import agree, freeze_batch_norm, world_size
 from vesalius.errors import RecipeError
 
 Terms = dict[str, Tensor]
-On = Literal["inputs", "activations", "weights"]
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class FGM:
 
     def __call__(self, passes: Passes, batch: Batch) -> Terms:
         """Add the clean and the adversarial gradients."""
-        attack = _attack(self.on, self.match, passes.model, weights=True)
+        attack = make_attack(self.on, self.match, passes.model, weights=True)
         with attack.recorded(batch) as clean:
             terms = passes.plain(clean, last=False)
         gradients = attack.gradients()
@@ -116,7 +115,7 @@ class PGD:
 
     def __call__(self, passes: Passes, batch: Batch) -> Terms:
         """Add the clean gradients and those at the last point of the ascent."""
-        attack = _attack(self.on, self.match, passes.model, weights=True)
+        attack = make_attack(self.on, self.match, passes.model, weights=True)
         with attack.recorded(batch) as clean:
             terms = passes.plain(clean, last=False)
         gradients = attack.gradients()
@@ -161,7 +160,7 @@ class FreeLB:
 
     def __call__(self, passes: Passes, batch: Batch) -> Terms:
         """Add the gradients of `steps` perturbed passes, each divided by `steps`."""
-        attack = _attack(self.on, self.match, passes.model)
+        attack = make_attack(self.on, self.match, passes.model)
         if self.magnitude:
             attack.draw_seed()
         state = _random_state()
@@ -181,7 +180,7 @@ class FreeLB:
                 self._ascend(attack)
         return logged
 
-    def _ascend(self, attack: "_Attack") -> None:
+    def _ascend(self, attack: "Attack") -> None:
         gradients = attack.gradients()
         if not _all_finite(gradients):
             attack.delta = {key: torch.zeros_like(value) for key, value in attack.delta.items()}
@@ -203,7 +202,7 @@ class AWP:
 
     def __call__(self, passes: Passes, batch: Batch) -> Terms:
         """Add the gradients at the perturbed weights."""
-        attack = _WeightAttack(self.match, passes.model, min_dims=2)
+        attack = WeightAttack(self.match, passes.model, min_dims=2)
         with _gradients_aside(passes.model):
             with attack.recorded(batch):
                 terms = passes.plain(batch, last=False)
@@ -214,7 +213,7 @@ class AWP:
             return terms | _zeros(_adversarial(terms), terms)
         weights = attack.parameters
         attack.delta = {
-            key: self.gamma * _norm(weights[key].detach(), False) * unit(gradient, False)
+            key: self.gamma * norm(weights[key].detach(), False) * unit(gradient, False)
             for key, gradient in gradients.items()
         }
         return terms | _perturbed_pass(passes, batch, attack, last=True)
@@ -244,7 +243,7 @@ class VAT:
 
     def __call__(self, passes: Passes, batch: Batch) -> Terms:
         """Add the gradients of loss + weight * LDS."""
-        attack = _attack(self.on, self.match, passes.model)
+        attack = make_attack(self.on, self.match, passes.model)
         attack.draw_seed()
         state = _random_state()
         with _logits_of(passes.model) as seen, attack.recorded(batch) as clean:
@@ -293,29 +292,10 @@ BY_NAME: Mapping[str, Callable[..., Step]] = {
 }
 
 
-def unit(value: Tensor, per_case: bool) -> Tensor:
-    """Scale to L2 length 1, per case (dimension 0) or as a whole; zero stays zero."""
-    # In float32: squares overflow in float16, where the smallest length would be 0 as well.
-    return (value.float() / _norm(value, per_case).clamp_min(1e-12)).to(value.dtype)
-
-
-def project(value: Tensor, radius: float, per_case: bool) -> Tensor:
-    """Shorten what is longer than `radius`."""
-    factor = (radius / _norm(value, per_case).clamp_min(1e-12)).clamp_max(1.0)
-    return (value.float() * factor).to(value.dtype)
-
-
-def _norm(value: Tensor, per_case: bool) -> Tensor:
-    if not per_case:
-        return torch.linalg.vector_norm(value.float())
-    shape = (-1, *[1] * (value.ndim - 1))
-    return torch.linalg.vector_norm(value.flatten(1).float(), dim=1).reshape(shape)
-
-
 def divergence(target: Tensor, logits: Tensor, kind: str) -> Tensor:
     """Return KL(p || q) between two sets of logits, averaged over the batch."""
     target, logits = target.float(), logits.float()
-    if kind == "categorical":
+    if kind == "categorical" and target.shape[1] > 1:  # one logit is a pair of classes: Bernoulli
         p, log_q = target.softmax(1), logits.log_softmax(1)
         return (p * (target.log_softmax(1) - log_q)).sum() / target.shape[0]
     p = target.sigmoid()
@@ -324,222 +304,13 @@ def divergence(target: Tensor, logits: Tensor, kind: str) -> Tensor:
     return (positive + negative).sum() / target.shape[0]
 
 
-# --- what is attacked ---------------------------------------------------------------------------
-
-
-class _Attack:
-    """Perturb float inputs or module outputs by `delta`, and read their gradients."""
-
-    per_case = True
-
-    def __init__(self):
-        self.delta: dict[str, Tensor] = {}
-        self.clean: dict[str, Tensor] = {}
-        self.start: float | None = None
-        self._leaves: dict[str, Tensor] = {}
-        self._seed = 0
-        self._generator: torch.Generator | None = None
-
-    @contextmanager
-    def recorded(self, batch: Batch) -> Iterator[Batch]:
-        """Run a clean pass whose gradients can be read afterwards."""
-        self.delta = {}
-        with self.applied(batch) as recorded:
-            yield recorded
-
-    @contextmanager
-    def applied(self, batch: Batch) -> Iterator[Batch]:
-        raise NotImplementedError
-
-    def gradients(self) -> dict[str, Tensor]:
-        """Return the gradients of this micro-batch's last pass and forget them."""
-        if not self._leaves:
-            raise RecipeError(
-                f"{self._target()} did not run in the forward pass: nothing to attack"
-            )
-        found = {}
-        for key, leaf in self._leaves.items():
-            found[key] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad.detach()
-        self._leaves = {}
-        return found
-
-    def _target(self) -> str:
-        return "step.on=inputs: the model"
-
-    def keep_accumulated(self) -> None:
-        """Nothing to do: gradients of inputs and activations never mix with `.grad`."""
-
-    def draw_seed(self) -> None:
-        """Take this step's seed for random directions from torch's random state."""
-        self._seed = int(torch.randint(2**62, ()))
-
-    def random_direction(self, value: Tensor) -> Tensor:
-        """Return noise of length 1 per case, from a generator of its own.
-
-        torch's own random state must not notice: the passes of a step share their dropout masks.
-        """
-        if self._generator is None:
-            self._generator = torch.Generator(value.device).manual_seed(self._seed)
-        noise = torch.randn(value.shape, generator=self._generator, device=value.device)
-        return unit(noise, True).to(value.dtype)
-
-    def shift(self, key: str, value: Tensor) -> Tensor:
-        """Return value + delta, with delta as a leaf whose gradient will be read."""
-        self.clean[key] = value.detach()
-        delta = self.delta.get(key)
-        if delta is None:
-            delta = torch.zeros_like(value)
-            if self.start:
-                delta = self.start * self.random_direction(value)
-            self.delta[key] = delta
-        leaf = delta.detach().clone().requires_grad_(True)
-        self._leaves[key] = leaf
-        return value + leaf
-
-
-class _InputAttack(_Attack):
-    @contextmanager
-    def applied(self, batch: Batch) -> Iterator[Batch]:
-        self._leaves = {}
-        if not (isinstance(batch.inputs, Tensor) and batch.inputs.is_floating_point()):
-            raise RecipeError("step.on=inputs needs float inputs; use on=activations with match")
-        yield replace(batch, inputs=self.shift("inputs", batch.inputs))
-
-
-class _ActivationAttack(_Attack):
-    def __init__(self, match: str, model: nn.Module):
-        super().__init__()
-        self.modules = _matching(_runnable(model), match, "module")
-
-    @contextmanager
-    def applied(self, batch: Batch) -> Iterator[Batch]:
-        self._leaves = {}
-        hooks = [
-            module.register_forward_hook(self._hook(name)) for name, module in self.modules.items()
-        ]
-        try:
-            yield batch
-        finally:
-            for hook in hooks:
-                hook.remove()
-
-    def _target(self) -> str:
-        return f"step.match: the module {', '.join(map(repr, self.modules))}"
-
-    def _hook(self, name: str):
-        def shifted(_module, _inputs, output):
-            if not (isinstance(output, Tensor) and output.is_floating_point()):
-                raise RecipeError(f"step.match: module '{name}' does not return a float tensor")
-            # A module that runs several times in one pass gets one perturbation for each run.
-            key = f"{name}#{sum(other.startswith(f'{name}#') for other in self._leaves)}"
-            return self.shift(key, output)
-
-        return shifted
-
-
-class _WeightAttack(_Attack):
-    """Perturb parameters in place; restored bit by bit afterwards."""
-
-    per_case = False
-
-    def __init__(self, match: str, model: nn.Module, min_dims: int = 1):
-        super().__init__()
-        named = ((n, p) for n, p in unwrapped(model).named_parameters() if p.requires_grad)
-        self.parameters: dict[str, nn.Parameter] = _matching(
-            ((n, p) for n, p in named if p.ndim >= min_dims), match, "parameter"
-        )
-        self._earlier: dict[str, Tensor | None] = {}
-
-    @contextmanager
-    def recorded(self, batch: Batch) -> Iterator[Batch]:
-        # Trap 1: set what earlier micro-batches accumulated aside.
-        self._earlier = {key: p.grad for key, p in self.parameters.items()}
-        for parameter in self.parameters.values():
-            parameter.grad = None
-        self.delta = {}
-        yield batch
-
-    @contextmanager
-    def applied(self, batch: Batch) -> Iterator[Batch]:
-        saved = {key: p.detach().clone() for key, p in self.parameters.items()}
-        with torch.no_grad():
-            for key, delta in self.delta.items():
-                self.parameters[key].add_(delta)
-        try:
-            yield batch
-        finally:
-            with torch.no_grad():
-                for key, value in saved.items():
-                    self.parameters[key].copy_(value)
-
-    def gradients(self) -> dict[str, Tensor]:
-        # Called only while earlier gradients are set aside, so `.grad` is the last pass's alone.
-        # An unused parameter (a pooler, say) has no gradient and no direction.
-        parameters = self.parameters.items()
-        found = {k: p.grad.detach().clone() for k, p in parameters if p.grad is not None}
-        if not found:
-            raise RecipeError("step.match: none of the matched parameters receives a gradient")
-        return found
-
-    def keep_accumulated(self) -> None:
-        """Add back what earlier micro-batches had accumulated."""
-        for key, earlier in self._earlier.items():
-            parameter = self.parameters[key]
-            if earlier is not None:
-                parameter.grad = earlier if parameter.grad is None else earlier + parameter.grad
-        self._earlier = {}
-
-
-def _attack(on: On, match: str, model: nn.Module, *, weights: bool = False) -> _Attack:
-    if on == "inputs":
-        return _InputAttack()
-    if on == "activations":
-        return _ActivationAttack(match, model)
-    if on == "weights" and weights:
-        return _WeightAttack(match, model)
-    known = "inputs, activations" + (", weights" if weights else "")
-    raise RecipeError(f"step.on='{on}': this step perturbs one of {known}")
-
-
-def _runnable(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the modules below the root; lists and mappings of modules never run themselves."""
-    for name, module in unwrapped(model).named_modules():
-        if name and not isinstance(module, nn.ModuleList | nn.ModuleDict):
-            yield name, module
-
-
-def _matching(named, pattern: str, kind: str) -> dict[str, Any]:
-    cleaned = {_without_prefix(name): item for name, item in named}
-    found = {name: item for name, item in cleaned.items() if fnmatch.fnmatchcase(name, pattern)}
-    if not found:
-        some = ", ".join(sorted(cleaned)[:12])
-        more = ", ..." if len(cleaned) > 12 else ""
-        raise RecipeError(
-            f"step.match='{pattern}' matches no {kind} of the model, so nothing would be attacked. "
-            f"The model has: {some}{more}"
-        )
-    # Outermost matches only: perturbing a module and its own parts would count twice.
-    if kind == "module":
-        found = {n: m for n, m in found.items() if not _inside(n, found)}
-    return found
-
-
-def _without_prefix(name: str) -> str:
-    """Return a name without what torch.compile adds to it, which users do not know."""
-    return ".".join(part for part in name.split(".") if part != "_orig_mod")
-
-
-def _inside(name: str, names: Mapping[str, Any]) -> bool:
-    return any(name != other and name.startswith(f"{other}.") for other in names)
-
-
 # --- passes -------------------------------------------------------------------------------------
 
 
 def _perturbed_pass(
     passes: Passes,
     batch: Batch,
-    attack: _Attack,
+    attack: Attack,
     *,
     last: bool,
     freeze: bool = True,
@@ -556,7 +327,7 @@ def _perturbed_pass(
 
 
 def _without_attack(
-    passes: Passes, batch: Batch, attack: _Attack, terms: Terms, missing: Iterable[str]
+    passes: Passes, batch: Batch, attack: Attack, terms: Terms, missing: Iterable[str]
 ) -> Terms:
     """Keep the clean gradients; where there are several processes, average them."""
     attack.keep_accumulated()

@@ -121,6 +121,15 @@ def is_dicom_seg(path: Path) -> bool:
     return header.get("Modality") == "SEG"
 
 
+def segment_labels(path: Path) -> dict[str, int]:
+    """Return segment name -> label of a DICOM segmentation, in the order of its segments."""
+    import pydicom
+
+    tags = ["SegmentSequence"]
+    header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
+    return {str(segment.SegmentLabel): _label(segment) for segment in header.SegmentSequence}
+
+
 def _segments(labels: np.ndarray, names: Mapping[str, int] | None, like: Image) -> dict[str, int]:
     found = [int(label) for label in np.unique(labels) if label != 0]
     if names is None:

@@ -55,7 +55,8 @@ def find_cases(source: str | Path) -> list[Case]:
     cases, problems = _find(source)
     problems = [*problems, *_repeated(cases)]
     if problems:
-        raise listed(f"{source} has {len(problems)} problems.", problems)
+        count = f"{len(problems)} problems" if len(problems) > 1 else "a problem"
+        raise listed(f"{source} has {count}.", problems)
     if not cases:
         raise _not_understood(source)
     return cases

@@ -74,6 +74,20 @@ def read_mask(
         return _not_empty(_read_mask(path, colours, like))
 
 
+def mask_labels(path: str | Path) -> dict[str, int]:
+    """Return name -> label as a mask itself declares them: DICOM-SEG does, for others it is {}.
+
+    Raises:
+        DataError: as `read_mask`.
+    """
+    from vesalius.images import dicom_seg
+
+    path = Path(path)
+    with decoding(path):
+        is_dicom = _known_format(path) == "dicom"
+        return dicom_seg.segment_labels(_only_segmentation(path)) if is_dicom else {}
+
+
 def read_channels(paths: Sequence[str | Path]) -> Image:
     """Read the files of one case and join their channels; header and path are the first file's.
 

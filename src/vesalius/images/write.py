@@ -16,7 +16,7 @@ import numpy as np
 from vesalius.errors import DataError, StorageError
 from vesalius.images.image import Image, suffix
 
-_MASK_SUFFIX = {
+MASK_SUFFIX = {
     "png": ".png",
     "jpeg": ".png",
     "bmp": ".png",
@@ -25,12 +25,13 @@ _MASK_SUFFIX = {
     "nrrd": ".nrrd",
     "dicom": ".dcm",
 }
+"""Format of an image -> suffix of its mask."""
 _RAS_DIRECTIONS = "right-anterior-superior"
 
 
 def mask_suffix_for(image: Image) -> str:
     """Return the suffix of a mask of this image: its own format, PNG for JPEG, DICOM-SEG."""
-    return _MASK_SUFFIX[image.format]
+    return MASK_SUFFIX[image.format]
 
 
 def write_mask(path: str | Path, labels: np.ndarray, *, like: Image) -> Path:

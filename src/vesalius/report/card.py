@@ -14,7 +14,8 @@ from typing import Any
 from vesalius import __version__
 from vesalius.language import say
 from vesalius.report.folder import RunFolder, read_run_folder
-from vesalius.report.run import duration, flatten
+from vesalius.report.run import duration
+from vesalius.report.split import flatten, split_line
 from vesalius.report.tables import to_markdown
 
 PIPELINE_TAGS = {
@@ -110,7 +111,7 @@ def _data(run: RunFolder, *, data: str | None, data_licence: str | None) -> str:
         say("licence of the data", "数据许可"): data_licence,
         say("labels", "标签"): _labels(run),
         say("split that was scored", "评分所用划分"): _text(run.scores.get("split")),
-        say("how it was split", "划分方式"): _text(run.fact("split")),
+        say("how it was split", "划分方式"): split_line(run.fact("split")),
         say("cases scored", "评分病例数"): len(run.scores.get("cases") or {}) or None,
         say("seed", "随机种子"): _seed(run),
     }
@@ -164,7 +165,10 @@ def _checklist(run: RunFolder, *, data: str | None) -> str:
         (say("How the reference standard was obtained", "参考标准如何得到"), None),
         (say("Labels", "标签"), _labels(run)),
         (say("Preparation of the data", "数据预处理"), "recipe.yaml" if run.recipe else None),
-        (say("Split, and the unit that was split", "划分方式与单位"), _text(run.fact("split"))),
+        (
+            say("Split, and the unit that was split", "划分方式与单位"),
+            split_line(run.fact("split")),
+        ),
         (say("Sample size and its reason", "样本量及理由"), None),
         (say("Cases scored", "评分病例数"), cases),
         (say("Model", "模型"), model),

@@ -19,6 +19,7 @@ from vesalius.report.page import (
     Text,
     write_page,
 )
+from vesalius.report.split import flatten, split_line, split_members
 from vesalius.report.tables import format_value
 
 # a longer table of cases is folded; a reader looks at the worst first anyway
@@ -181,11 +182,15 @@ def case_table(run: RunFolder) -> list[Section]:
 
 def gallery(pictures: Sequence[Picture]) -> list[Section]:
     """Return the pictures of cases, if there are any."""
-    return [Gallery(say("Cases", "病例图"), pictures)] if pictures else []
+    if not pictures:
+        return []
+    hint = say("Click a picture to enlarge it.", "点击图片可放大。")
+    # each picture is a row of panels: three beside one another would be too small to read
+    return [Text(hint, title=say("Cases", "病例图")), Gallery("", pictures, columns=2)]
 
 
 def how_it_was_made(run: RunFolder) -> list[Section]:
-    """Return command, versions, machine and time, then the complete recipe."""
+    """Return command, versions, machine and time, then who was held out and the recipe."""
     names = {
         say("command", "命令"): ("command",),
         say("data", "数据"): ("data", "source"),
@@ -198,6 +203,7 @@ def how_it_was_made(run: RunFolder) -> list[Section]:
         say("precision", "精度"): ("precision",),
     }
     facts = {label: run.fact(*keys) for label, keys in names.items()}
+    facts[say("split", "划分")] = split_line(run.fact("split"))
     rows = [[label, flatten(fact)] for label, fact in facts.items() if fact is not None]
     seconds = run.seconds
     if seconds is not None:
@@ -205,6 +211,10 @@ def how_it_was_made(run: RunFolder) -> list[Section]:
     sections: list[Section] = []
     if rows:
         sections.append(Table(say("How it was made", "如何得到"), ["", ""], rows))
+    sections += [
+        Details(f"{title} ({len(ids)})", [Text(", ".join(map(str, ids)))])
+        for title, ids in split_members(run.fact("split")).items()
+    ]
     if run.recipe:
         recipe = Code("recipe.yaml", run.recipe)
         sections.append(Details(say("Complete recipe", "完整配方"), [recipe]))
@@ -258,15 +268,6 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def flatten(value: Any) -> str:
-    """Write a nested value of `config.json` in one line."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {flatten(item)}" for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return " ".join(map(flatten, value))
-    return f"{value:,.4g}" if isinstance(value, float) else str(value)
 
 
 def _metrics(rows: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -59,19 +59,20 @@ def train(
         if out is None or not Path(out).exists():
             raise RecipeError("resume goes on with an existing run: give its folder as out")
         before = Run(out)
-        if recipe is None and not items:
-            recipe = Path(out) / "recipe.yaml"
+        recipe = Path(out) / "recipe.yaml" if recipe is None else recipe
         chosen = SegmentRecipe.load(recipe, items)
         task = load_task(chosen, before.config["task"])
     else:
         chosen = SegmentRecipe.load(recipe, items)
         task = SegmentTask(chosen)
+    folder = _run_folder(out, chosen.model.name, resume)
     cases = task.cases(source)
     if valid is None:
         training, held, how = split_cases(cases, chosen.data.valid_share, chosen.seed)
     else:
-        training, held, how = _usable(cases, source), _usable(task.cases(valid), valid), f"{valid}"
-    folder = Path(out) if out is not None else _new_folder(chosen.model.name)
+        training = _usable(cases, source, part="train")
+        held, how = _usable(task.cases(valid), valid, part="valid"), f"{valid}"
+        _check_apart(training, held)
     extra = {
         "data": str(source),
         "split": {
@@ -90,15 +91,43 @@ def train(
     return run
 
 
-def _usable(cases, source) -> list:
-    blind = [case.id for case in cases if case.target is None]
+def _usable(cases, source, *, part: str) -> list:
+    """Return the cases of a source that serve as one part; never those it keeps for a test."""
+    named = {case.extra.get("split") for case in cases}
+    other = {"train": "valid", "valid": "train"}[part]
+    left_out = {"test", other} if part in named or part == "train" else {"test"}
+    usable = [case for case in cases if case.extra.get("split") not in left_out]
+    blind = [case.id for case in usable if case.target is None]
     if blind:
         raise DataError(f"{source}: {len(blind)} case(s) have no mask", blind)
-    return cases
+    if not usable:
+        raise DataError(f"{source}: none of its {len(cases)} cases serves as '{part}'")
+    return usable
 
 
-def _new_folder(model: str) -> Path:
-    return Path("runs") / f"segment-{model}-{time.strftime('%Y%m%d-%H%M%S')}"
+def _check_apart(training, held) -> None:
+    """Refuse validation cases that are trained on: their scores would mean nothing."""
+    known = {Path(path).resolve() for case in training for path in case.input}
+    both = [case.id for case in held if known & {Path(path).resolve() for path in case.input}]
+    if both:
+        raise DataError(
+            f"{len(both)} validation case(s) are training cases too; give others, or leave valid "
+            "out and a share is drawn",
+            both,
+        )
+
+
+def _run_folder(out: str | Path | None, model: str, resume: bool) -> Path:
+    """Return where the run goes; refuse early what would be refused after the files are read."""
+    from vesalius.engine import distributed, run
+
+    if out is None and distributed.launched():
+        raise RecipeError("several processes must agree on the run folder: give --out")
+    if out is None:
+        return Path("runs") / f"segment-{model}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if not resume and distributed.is_first():
+        run.refuse_existing(Path(out))
+    return Path(out)
 
 
 def _as_python(source, recipe, changes: Mapping[str, Any]) -> str:
@@ -123,24 +152,30 @@ def pictures(run: "Run", cases, *, count: int = _SHOWN_CASES) -> list:
     """Return pictures of a run's worst, middling and best cases, worst first."""
     from vesalius.images.draw import figure_to_png
     from vesalius.report import Picture
+    from vesalius.report.tables import format_value
 
     scores = run.scores
     if scores is None:
         return []
-    ranked = sorted(cases, key=lambda case: _rank(scores.cases.get(case.id, {}).get("dice")))
+    dice = {case.id: _number(scores.cases.get(case.id, {}).get("dice")) for case in cases}
+    ranked = sorted(cases, key=lambda case: _rank(dice[case.id]))
     chosen = _spread(ranked, count)
     task = run.task
     drawn = []
     for case, found in zip(chosen, run.predictions(chosen), strict=True):
-        dice = scores.cases.get(case.id, {}).get("dice", float("nan"))
         place = say("rank", "名次")
-        caption = f"{case.id}: Dice {dice:.3f} ({place} {ranked.index(case) + 1}/{len(ranked)})"
+        value = format_value(dice[case.id])
+        caption = f"{case.id}: Dice {value} ({place} {ranked.index(case) + 1}/{len(ranked)})"
         drawn.append(Picture(figure_to_png(task.draw(case, found)), caption, alt=case.id))
     return drawn
 
 
-def _rank(value: float | None) -> float:
-    return float("inf") if value is None or value != value else value
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value  # NaN is null in a file of scores
+
+
+def _rank(value: float) -> float:
+    return float("inf") if value != value else value
 
 
 def _spread(items: list, count: int) -> list:
@@ -155,6 +190,7 @@ def predict(
     *,
     out: str | Path,
     probabilities: bool = False,
+    overwrite: bool = False,
     device: str = "auto",
     started: Callable[[int], None] | None = None,
     progress: Callable[[int], None] | None = None,
@@ -167,6 +203,7 @@ def predict(
         out: folder for the masks: CASE + the suffix of the input (PNG for JPEG, .dcm for DICOM).
         probabilities: also write CASE_probabilities.nii.gz (volumes) or .tif (pictures), float32
             (labels, *size).
+        overwrite: replace masks that are there already, of an earlier prediction for example.
         device: auto, cpu, cuda, ...
         started: called with the number of cases once they are known.
         progress: called with the number of cases done since the last call.
@@ -175,7 +212,8 @@ def predict(
         The masks' paths.
 
     Raises:
-        DataError: a case cannot be read, or has other channels than the training data.
+        DataError: a case cannot be read, or has other channels than the training data; or a mask
+            is there already.
         StorageError: a mask cannot be written.
     """
     from vesalius.engine.run import Run
@@ -184,7 +222,8 @@ def predict(
 
     run = run if isinstance(run, Run) else Run(run)
     task, out = run.task, Path(out)
-    cases = task.cases(source)
+    cases = task.cases(source, masks=False)
+    _check_place(cases, out, overwrite)
     by_id = {case.id: case for case in cases}
     written = []
     if started:
@@ -207,6 +246,25 @@ def predict(
         if progress:
             progress(1)
     return written
+
+
+def _check_place(cases, out: Path, overwrite: bool) -> None:
+    """Refuse to replace files: they may be masks that a person has drawn, or the images."""
+    from vesalius.images.layout import listed
+    from vesalius.images.read import format_of
+    from vesalius.images.write import MASK_SUFFIX
+
+    masks = [out / f"{case.id}{MASK_SUFFIX[format_of(case.input[0])]}" for case in cases]
+    images = {Path(path).resolve() for case in cases for path in case.input}
+    lost = [f"{path}" for path in masks if path.resolve() in images]
+    if lost:
+        raise listed(f"predictions in {out} would replace the images; choose another folder", lost)
+    there = [] if overwrite else [f"{path}" for path in masks if path.exists()]
+    if there:
+        raise listed(
+            f"{out} holds masks of these cases already; choose another folder, or say overwrite",
+            there,
+        )
 
 
 def evaluate(

@@ -50,7 +50,7 @@ class Data(Block):
     valid_share: float = Field(0.2, ge=0, lt=1)
     """share of the cases held out for validation where the source names none; split by patient"""
     spacing: Literal["median"] | tuple[PositiveFloat, ...] | None = None
-    """common voxel size in mm to resample to; median: of the training cases; null: as stored"""
+    """common voxel size in mm to resample to; median: of all cases given; null: as stored"""
     normalise: Normalise = Normalise()
     """how intensities are brought to one scale"""
     crop_foreground: bool = False

@@ -1,7 +1,7 @@
 """Segmentation as a task of the engine: images to masks, in 2D and 3D."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,12 @@ from vesalius.engine.data import Batch, Loader, choose_workers
 from vesalius.engine.device import choose_device
 from vesalius.engine.task import Case, Prediction, Scores
 from vesalius.errors import DataError, RecipeError
+from vesalius.images.layout import find_cases
 from vesalius.images.resample import resample_to
 from vesalius.images.transforms import put_back
-from vesalius.segment import data
-from vesalius.segment.data import Facts, Prepared
+from vesalius.segment import data, facts
+from vesalius.segment.data import Prepared
+from vesalius.segment.facts import Facts
 from vesalius.segment.losses import PresenceLoss
 from vesalius.segment.models import Outputs
 from vesalius.segment.recipe import SegmentRecipe
@@ -28,7 +30,14 @@ _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 def load_task(recipe: SegmentRecipe, config: Mapping[str, Any]) -> "SegmentTask":
     """Rebuild the task of a run folder."""
-    return SegmentTask(recipe, Facts.from_json(config))
+    try:
+        known = Facts.from_json(config)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"config.json of the run is damaged: its task has no valid {error}. Restore the file, "
+            "or train again."
+        ) from error
+    return SegmentTask(recipe, known)
 
 
 class SegmentTask:
@@ -36,18 +45,20 @@ class SegmentTask:
 
     Args:
         recipe: the complete recipe.
-        facts: what an earlier training learned from its data; None learns it from the first source
+        known: what an earlier training learned from its data; None learns it from the first source
             that `cases` reads.
     """
 
     department = "segment"
 
-    def __init__(self, recipe: SegmentRecipe, facts: Facts | None = None):
+    def __init__(self, recipe: SegmentRecipe, known: Facts | None = None):
         self.recipe = recipe
-        self._facts = facts
+        self._facts = known
         self._prepared: Prepared | None = None
         self._loss: nn.Module | None = None
         self._presence = PresenceLoss(ignore_index=data.IGNORED)
+        if known is not None:
+            facts.check_recipe(recipe, known)
 
     @property
     def facts(self) -> Facts:
@@ -61,12 +72,17 @@ class SegmentTask:
         """Names of the classes, the background first."""
         return list(self.facts.labels)
 
-    def cases(self, source: str | Path) -> list[Case]:
-        """Read and check a folder, a table or one image; see `Task.cases`."""
-        found = data.read_cases(source)
-        seen = data.inspect_all(source, found, self.recipe)
+    def cases(self, source: str | Path, *, masks: bool = True) -> list[Case]:
+        """Read and check a folder, a table or one image; see `Task.cases`.
+
+        Without `masks` they are neither read nor needed, as for a prediction.
+        """
+        found = find_cases(source)
+        if not masks:
+            found = [replace(case, target=None) for case in found]
+        seen = facts.inspect_all(source, found, self.recipe, self._facts)
         if self._facts is None:
-            self._facts = data.learn(source, found, seen, self.recipe)
+            self._facts = facts.learn(source, found, seen, self.recipe)
         return found
 
     def config(self) -> dict[str, Any]:
@@ -98,6 +114,8 @@ class SegmentTask:
             classes=1 if count == 2 else count,
             dims=self.facts.dims,
         )
+        if self.recipe.sharding == "fsdp":  # FSDP2 takes contiguous parameters only
+            return model
         # Convolutions are up to twice as fast with channels innermost, on CPUs and GPUs alike.
         return model.to(memory_format=_CHANNELS_LAST[self.facts.dims])
 
@@ -134,13 +152,7 @@ class SegmentTask:
 
     def _window(self) -> tuple[int, ...]:
         window = self.recipe.predict.window
-        if window == "patch":
-            return self.facts.patch
-        if len(window) != self.facts.dims:
-            raise RecipeError(
-                f"predict.window has {len(window)} numbers; the images have {self.facts.dims} axes"
-            )
-        return window
+        return self.facts.patch if window == "patch" else window
 
     def _probabilities(self, logits: Tensor) -> Tensor:
         if logits.shape[1] > 1:
