@@ -335,7 +335,7 @@ common = {
     "pieces": st.lists(pieces, max_size=3).map(tuple),
     "clip": st.none() | positive,
     "device": texts,
-    "workers": st.integers() | st.just("auto"),
+    "workers": st.integers(0, 64) | st.just("auto"),
     "checkpoint_minutes": st.floats(0, 1e6),
 }
 

@@ -187,10 +187,15 @@ def test_a_run_folder_opens_predicts_and_scores_as_in_training(tmp_path):
         b"[1]",
         b"{}",
         b'{"department": "toy"}',
-        b'{"department": "x", "task": {}}',
     ],
 )
 def test_a_damaged_config_is_one_clear_error(tmp_path, content):
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(DataError, match="is damaged"):
         Run(tmp_path)
+
+
+def test_an_unknown_department_is_named_when_it_is_needed(tmp_path):
+    (tmp_path / "config.json").write_text('{"department": "alchemy", "task": {}}')
+    with pytest.raises(DataError, match="names the department 'alchemy'"):
+        _ = Run(tmp_path).recipe

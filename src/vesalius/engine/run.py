@@ -20,6 +20,7 @@ import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from vesalius import __version__, files
@@ -59,17 +60,25 @@ class Run:
         """The department that trained it, "segment" for example."""
         return self.config["department"]
 
+    def _room(self, name: str) -> ModuleType:
+        """Return a module of the department."""
+        try:
+            return importlib.import_module(f"vesalius.{self.department}.{name}")
+        except ModuleNotFoundError as error:
+            raise DataError(
+                f"{self.folder / 'config.json'} names the department '{self.department}', which "
+                f"this version of Vesalius cannot open: {error}"
+            ) from None
+
     @property
     def recipe(self) -> Recipe:
         """The complete recipe."""
-        room = importlib.import_module(f"vesalius.{self.department}.recipe")
-        return room.RECIPE.load(self.folder / "recipe.yaml")
+        return self._room("recipe").RECIPE.load(self.folder / "recipe.yaml")
 
     @property
     def task(self) -> Task:
         """The task, with what it had learned from its training data."""
-        room = importlib.import_module(f"vesalius.{self.department}.task")
-        return room.load_task(self.recipe, self.config["task"])
+        return self._room("task").load_task(self.recipe, self.config["task"])
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -320,21 +329,9 @@ def _read_config(path: Path) -> dict[str, Any]:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is damaged, it is not JSON: {error}. Train anew.") from None
     known = isinstance(config, dict) and isinstance(config.get("task"), dict)
-    if not known or not _is_department(config.get("department")):
-        raise DataError(
-            f"{path} is damaged, or another program's: it names no department of this version of "
-            "Vesalius, or holds no task. Train anew, or install the version that wrote it."
-        )
+    if not known or not isinstance(config.get("department"), str):
+        raise DataError(f"{path} is damaged: it names no department or holds no task. Train anew.")
     return config
-
-
-def _is_department(name: Any) -> bool:
-    if not (isinstance(name, str) and name.isidentifier()):
-        return False
-    try:
-        return importlib.import_module(f"vesalius.{name}.task") is not None
-    except ModuleNotFoundError:
-        return False
 
 
 def write_scores(folder: Path, scores: Scores, **extra: Any) -> None:
