@@ -1,17 +1,18 @@
 """What a step of the engine costs over a bare PyTorch loop with the same model and data.
 
-    python benchmarks/engine_step.py [--pairs 6] [--steps 40] [--threads 1]
+    python benchmarks/engine_step.py [--steps 200] [--threads 2]
 
-Both sides draw the same batches from the same loader and minimise the same loss with the same
-optimiser. The bare loop is forward, backward, step, and reads the loss once per step; the engine
-adds its schedule, gradient norm, finiteness check, history and progress. Pairs are run in turn
-(bare, engine, engine, bare, ...), each on a fresh model; the first two steps of each are left out.
-CPU seconds of the process are compared beside wall seconds, because other programs on the machine
-disturb them less.
+Both sides draw the same batches from a loader of their own and minimise the same loss with the
+same optimiser. The bare loop is forward, backward, step, and reads the loss once per step; the
+engine adds its schedule, gradient norm, finiteness check, history and progress.
+
+The two take turns step by step in one process: after each step of the engine the bare loop makes
+one. So both meet the same state of the machine, however its speed drifts, and the ratio is taken
+pair by pair. CPU seconds of the process are compared beside wall seconds, because other programs
+on the machine disturb them less.
 """
 
 import argparse
-import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -25,7 +26,7 @@ from vesalius.engine.loop import fit
 from vesalius.segment.recipe import SegmentRecipe
 from vesalius.segment.task import SegmentTask
 
-WARM_UP = 2
+WARM_UP = 5
 
 
 def data(folder: Path) -> Path:
@@ -47,52 +48,55 @@ def clocks() -> np.ndarray:
     return np.array([time.perf_counter(), time.process_time()])
 
 
-def bare(task: SegmentTask, cases, steps: int) -> np.ndarray:
-    """Return seconds per step of a plain loop."""
-    torch.manual_seed(0)
-    model = task.build().train()
-    optimizer = task.recipe.optimizer.build(model)
-    stream = task.loader(cases, training=True).steps(0)
-    marks = []
-    for _ in range(steps):
-        (batch,) = next(stream)
-        optimizer.zero_grad(set_to_none=True)
-        loss = sum(task.loss(model, batch).values())
+class Bare:
+    """A plain loop that makes one step at a time."""
+
+    def __init__(self, task: SegmentTask, cases):
+        torch.manual_seed(0)
+        self.task = task
+        self.model = task.build().train()
+        self.optimizer = task.recipe.optimizer.build(self.model)
+        self.stream = task.loader(cases, training=True).steps(0)
+
+    def step(self) -> None:
+        """Forward, backward, step."""
+        (batch,) = next(self.stream)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = sum(self.task.loss(self.model, batch).values())
         loss.backward()
-        optimizer.step()
+        self.optimizer.step()
         loss.item()
-        marks.append(clocks())
-    return per_step(marks)
 
 
-def engine(task: SegmentTask, cases, steps: int, out: Path) -> np.ndarray:
-    """Return seconds per step of `fit`, between the ends of its steps."""
-    marks = []
+def take_turns(task: SegmentTask, cases, out: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Train with the engine, a bare step after each of its steps; return (wall, CPU) of both."""
+    bare = Bare(task, cases)
+    engine_seconds, bare_seconds = [], []
+    state = {"mark": clocks()}
     log = loop._Fit._log
 
     def noting(self, *arguments):
         log(self, *arguments)
-        marks.append(clocks())
+        middle = clocks()
+        bare.step()
+        end = clocks()
+        engine_seconds.append(middle - state["mark"])
+        bare_seconds.append(end - middle)
+        state["mark"] = end
 
     loop._Fit._log = noting
     try:
         fit(task, cases, [], task.recipe, out, quiet=True)
     finally:
         loop._Fit._log = log
-    return per_step(marks[:steps])
-
-
-def per_step(marks) -> np.ndarray:
-    """Return the median over steps of (wall, CPU) seconds."""
-    return np.median(np.diff(np.array(marks)[WARM_UP:], axis=0), axis=0)
+    return np.array(engine_seconds)[WARM_UP:], np.array(bare_seconds)[WARM_UP:]
 
 
 def main() -> None:
-    """Run the pairs and print the ratios."""
+    """Take turns and print the ratio."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--pairs", type=int, default=6)
-    parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     recipe = SegmentRecipe.load(
@@ -106,28 +110,19 @@ def main() -> None:
             "data": {"valid_share": 0},
         }
     )
-    rows = []
     with tempfile.TemporaryDirectory() as folder:
         task = SegmentTask(recipe)
         cases = task.cases(data(Path(folder) / "data"))
-        bare(task, cases, 5)
-        for pair in range(options.pairs):
-            sides = {"bare": None, "engine": None}
-            for side in sides if pair % 2 == 0 else reversed(sides):
-                out = Path(folder) / f"run{pair}"
-                sides[side] = (
-                    bare(task, cases, options.steps)
-                    if side == "bare"
-                    else engine(task, cases, options.steps, out)
-                )
-            ratio = sides["engine"] / sides["bare"]
-            rows.append(ratio)
-            print(
-                f"pair {pair}: bare {1e3 * sides['bare'][0]:.1f} ms, engine "
-                f"{1e3 * sides['engine'][0]:.1f} ms; ratio wall {ratio[0]:.3f}, CPU {ratio[1]:.3f}"
-            )
-    wall, cpu = (statistics.median(row[i] for row in rows) for i in (0, 1))
-    print(f"median ratio engine / bare: wall {wall:.3f}, CPU {cpu:.3f}")
+        engine, bare = take_turns(task, cases, Path(folder) / "run")
+    for index, clock in enumerate(("wall", "CPU")):
+        ratios = engine[:, index] / bare[:, index]
+        low, middle, high = np.percentile(ratios, (25, 50, 75))
+        print(
+            f"{clock}: engine {1e3 * np.median(engine[:, index]):.1f} ms, bare "
+            f"{1e3 * np.median(bare[:, index]):.1f} ms per step (medians of {len(ratios)}); ratio "
+            f"pair by pair: median {middle:.3f}, quartiles {low:.3f} to {high:.3f}; ratio of sums "
+            f"{engine[:, index].sum() / bare[:, index].sum():.3f}"
+        )
 
 
 if __name__ == "__main__":
