@@ -171,6 +171,13 @@ def test_a_batch_that_cannot_be_cut_is_refused_before_training(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_more_processes_than_the_batch_can_serve_are_refused_before_training(tmp_path, monkeypatch):
+    monkeypatch.setattr("vesalius.engine.distributed.world_size", lambda: 3)
+    with pytest.raises(RecipeError, match=r"batch_size 8 cannot be cut into 3 process"):
+        train(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def torchrun(out, *overrides, world):
     """Train the toy in `world` gloo processes."""
     command = [

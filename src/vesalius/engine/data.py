@@ -43,10 +43,6 @@ class Batch:
         moved = _moved(self.inputs, device), _moved(self.targets, device)
         return Batch(self.ids, *moved, self.extra)
 
-    def pin(self) -> "Batch":
-        """Return the batch in page-locked memory, from which copies to a GPU overlap with work."""
-        return Batch(self.ids, _pinned(self.inputs), _pinned(self.targets), self.extra)
-
 
 def _map(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, Tensor):
@@ -60,10 +56,6 @@ def _map(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 def _moved(value: Any, device: torch.device) -> Any:
     return _map(value, lambda tensor: tensor.to(device, non_blocking=True))
-
-
-def _pinned(value: Any) -> Any:
-    return _map(value, lambda tensor: tensor.pin_memory())
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,12 @@ class _Fit:
         self.task, self.recipe, self.out, self.device = task, recipe, out, device
         self.rank, self.world = distributed.rank(), distributed.world_size()
         self.train_loader: Loader = task.loader(train, training=True)
+        parts = recipe.accumulate * self.world
+        if self.train_loader.batch_size % parts:
+            raise RecipeError(
+                f"batch_size {self.train_loader.batch_size} cannot be cut into {self.world} "
+                f"process(es) x {recipe.accumulate} micro-step(s); choose a multiple of {parts}"
+            )
         self.valid_cases = list(valid)
         self.valid_loader: Loader | None = task.loader(valid, training=False) if valid else None
         self.per_epoch = recipe.batches_per_epoch or len(self.train_loader)
