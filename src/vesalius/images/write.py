@@ -4,16 +4,14 @@ A file appears complete or not at all: it is written beside its place, flushed t
 then renamed over it.
 """
 
-import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vesalius.errors import DataError, StorageError
+from vesalius import files
+from vesalius.errors import DataError
 from vesalius.images.image import Image, suffix
 
 MASK_SUFFIX = {
@@ -52,7 +50,7 @@ def write_mask(path: str | Path, labels: np.ndarray, *, like: Image) -> Path:
     if suffix(path) == ".dcm":
         return write_dicom_seg(path, labels, like=like)
     write = _writer(path, like)
-    with atomic_file(path) as place:
+    with files.replacing(path) as place:
         write(place, labels[None], like)
     return path
 
@@ -75,7 +73,7 @@ def write_image(path: str | Path, array: np.ndarray, *, like: Image) -> Path:
     if suffix(path) in (".png", ".dcm"):
         raise DataError(f"{path}: {suffix(path)} holds no float maps. Use .nii.gz, .nrrd or .tif.")
     write = _writer(path, like)
-    with atomic_file(path) as place:
+    with files.replacing(path) as place:
         write(place, array, like)
     return path
 
@@ -99,54 +97,9 @@ def write_dicom_seg(
 
     path = Path(path)
     segmentation = dicom_segmentation(_storable(labels, like), like=like, names=names)
-    with atomic_file(path) as place:
+    with files.replacing(path) as place:
         segmentation.save_as(place)
     return path
-
-
-@contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary file beside `path`; rename it to `path` when the block ends well.
-
-    Raises:
-        StorageError: writing failed; the temporary file is gone and an old `path` untouched.
-    """
-    place = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # the suffix stays last: the libraries choose their format by it
-        handle, name = tempfile.mkstemp(".part" + suffix(path), f".{path.name}-", path.parent)
-        place = Path(name)
-        os.close(handle)
-        yield place
-        _flush_to_disk(place)
-        # mkstemp makes the file private; a result gets the permissions of any new file
-        os.chmod(place, 0o666 & ~_umask())
-        os.replace(place, path)
-    except OSError as error:
-        raise StorageError(
-            f"{path} could not be written ({error.strerror or error}). Free some space or choose "
-            "another folder; nothing was changed."
-        ) from error
-    finally:
-        if place is not None:
-            with suppress(FileNotFoundError):
-                place.unlink()
-
-
-def _flush_to_disk(place: Path) -> None:
-    handle = os.open(place, os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _umask() -> int:
-    # the only way to read it is to set it
-    current = os.umask(0o077)
-    os.umask(current)
-    return current
 
 
 def _storable(labels: np.ndarray, like: Image) -> np.ndarray:
