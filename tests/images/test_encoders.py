@@ -220,6 +220,95 @@ def test_resnets_exist_for_volumes_under_the_same_names():
     assert [tuple(feature.shape[2:]) for feature in features[:2]] == [(9, 10, 5), (5, 5, 3)]
 
 
+def randomised_norms(encoder):
+    """Give the batch norms statistics that change something."""
+    encoder.load_state_dict(
+        {
+            key: value if value.ndim > 1 else torch.rand_like(value.float()) + 0.5
+            for key, value in encoder.state_dict().items()
+        }
+    )
+    return encoder
+
+
+@pytest.mark.parametrize(
+    ("name", "dims", "native", "options"),
+    [
+        ("resnet18", 2, 32, {"output_stride": 8}),
+        ("resnet18", 2, 32, {"output_stride": 16}),
+        ("resnet50", 2, 32, {"output_stride": 8}),
+        ("resnet18", 3, 32, {"output_stride": 8}),
+        ("vgg16_bn", 2, 16, {"output_stride": 8, "pooling": 3, "widths": (4, 4, 8, 8, 8)}),
+    ],
+)
+def test_dilation_keeps_the_features_of_the_strided_network_and_fills_in_between(
+    name, dims, native, options
+):
+    torch.manual_seed(0)
+    dense = randomised_norms(encoders.build(name, dims=dims, **options)).double().eval()
+    strided = encoders.build(name, dims=dims, **{**options, "output_stride": native})
+    assert list(strided.state_dict()) == list(dense.state_dict())
+    strided.load_state_dict(dense.state_dict())
+    images = torch.randn(1, 3, *(67, 45) if dims == 2 else (21, 33, 18)).double()
+    with torch.no_grad():
+        pairs = list(zip(dense(images), strided.double().eval()(images), strict=True))
+    stride = options["output_stride"]
+    assert dense.strides == tuple(min(s, stride) for s in strided.strides)
+    for (fine, coarse), ours, theirs in zip(pairs, dense.strides, strided.strides, strict=True):
+        assert tuple(fine.shape[2:]) == tuple(-(-side // ours) for side in images.shape[2:])
+        every = (..., *[slice(None, None, theirs // ours)] * dims)
+        torch.testing.assert_close(fine[every], coarse)
+
+
+def test_a_dilated_resnet_loads_the_file_of_a_strided_one(tmp_path):
+    state = encoders.build("resnet18").state_dict()
+    torch.save(state, tmp_path / "resnet18.pth")
+    loaded = encoders.build("resnet18", weights=tmp_path / "resnet18.pth", output_stride=8)
+    assert all(torch.equal(value, state[key]) for key, value in loaded.state_dict().items())
+
+
+def test_torchvisions_dilations_are_those_of_its_segmentation_models():
+    # replace_stride_with_dilation=[False, True, True] there: 1 2 2 2 2 2, then 2 4 4.
+    encoder = encoders.build("resnet50", output_stride=8)
+    rates = [[block.conv2.dilation[0] for block in stage] for stage in list(encoder.children())[3:]]
+    assert rates == [[1] * 3, [1] * 4, [1, 2, 2, 2, 2, 2], [2, 4, 4]]
+
+
+def test_a_multi_grid_multiplies_the_dilation_of_the_last_stage():
+    encoder = encoders.build("resnet50", output_stride=16, multi_grid=(1, 2, 4))
+    assert [block.conv2.dilation[0] for block in encoder.layer4] == [2, 4, 8]
+    assert [block.conv2.dilation[0] for block in encoder.layer3] == [1] * 6
+    encoder = encoders.build("resnet50", output_stride=8, multi_grid=(1, 2, 4))
+    assert [block.conv2.dilation[0] for block in encoder.layer4] == [4, 8, 16]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "part"),
+    [
+        ("resnet18", {"output_stride": 4}, "output_stride is 4; a ResNet has 8, 16 or 32"),
+        ("resnet18", {"multi_grid": (1, 2, 4)}, "give 2 positive numbers"),
+        ("resnet50", {"multi_grid": (1, 2, 0)}, "give 3 positive numbers"),
+        ("resnet50", {"widths": (8,)}, "Unknown option of the encoder 'resnet50' 'widths'"),
+        ("vgg16", {"output_stride": 8}, "together with pooling=3"),
+        ("vgg16", {"output_stride": 32}, "use a resnet or efficientnet_lite"),
+        ("vgg16", {"pooling": 4}, "windows of 2 or 3"),
+        ("vgg16", {"widths": (8, 8)}, "needs five positive numbers"),
+        ("vgg16", {"multi_grid": (1, 2, 4)}, "Unknown option"),
+        ("efficientnet_lite0", {"output_stride": 16}, "EfficientNet-Lite has 32 only"),
+    ],
+)
+def test_options_that_an_encoder_does_not_have_are_answered_with_a_remedy(name, options, part):
+    with pytest.raises(RecipeError, match=part):
+        encoders.build(name, **options)
+
+
+def test_the_stages_of_vgg_are_its_layers_without_the_poolings():
+    encoder = encoders.build("vgg16_bn", widths=(4, 4, 8, 8, 8))
+    stages = encoder.stages()
+    assert [len(stage) for stage in stages] == [6, 6, 9, 9, 9]
+    assert not any(isinstance(layer, torch.nn.MaxPool2d) for stage in stages for layer in stage)
+
+
 @pytest.mark.parametrize("name", ["vgg16", "efficientnet_lite0"])
 def test_encoders_without_a_form_for_volumes_say_so(name):
     with pytest.raises(RecipeError, match="dims=2 only"):

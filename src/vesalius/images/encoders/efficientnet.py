@@ -75,11 +75,19 @@ class EfficientNetLite(nn.Module):
     """The last feature map at each of the strides 2, 4, 8, 16, 32."""
 
     strides = (2, 4, 8, 16, 32)
+    options = ("output_stride",)
     first_convolution = "_conv_stem.weight"
     head_prefixes = ("_conv_head.", "_bn1.", "_fc.")
 
-    def __init__(self, *, variant: int, in_channels: int = 3, dims: int = 2):
+    def __init__(
+        self, *, variant: int, in_channels: int = 3, dims: int = 2, output_stride: int = 32
+    ):
         super().__init__()
+        if output_stride != 32:
+            raise RecipeError(
+                f"output_stride is {output_stride}; EfficientNet-Lite has 32 only, because its "
+                "padding depends on the stride. Use 32, or a resnet encoder."
+            )
         if dims != 2:
             raise RecipeError(
                 "EfficientNet-Lite exists for dims=2 only. For volumes use a resnet encoder."

@@ -13,12 +13,55 @@ from torch import nn
 from vesalius.errors import RecipeError
 from vesalius.images.encoders import unknown_name
 from vesalius.segment.models.blocks import Outputs
+from vesalius.segment.models.deeplab_v1 import DeepLabV1
+from vesalius.segment.models.deeplab_v2 import DeepLabV2
+from vesalius.segment.models.deeplab_v3 import DeepLabV3
+from vesalius.segment.models.deeplab_v3_plus import DeepLabV3Plus
+from vesalius.segment.models.fcn import FCN8s, FCN16s, FCN32s
+from vesalius.segment.models.light_weight_refinenet import LightWeightRefineNet
+from vesalius.segment.models.pspnet import PSPNet
+from vesalius.segment.models.refinenet import RefineNet
+from vesalius.segment.models.segnet import SegNet
 from vesalius.segment.models.unet import UNet
 from vesalius.segment.models.unet_3_plus import UNet3Plus
+from vesalius.segment.models.unet_plus_plus import UNetPlusPlus
 
-__all__ = ["MODELS", "Outputs", "UNet", "UNet3Plus", "build"]
+__all__ = [
+    "MODELS",
+    "DeepLabV1",
+    "DeepLabV2",
+    "DeepLabV3",
+    "DeepLabV3Plus",
+    "FCN8s",
+    "FCN16s",
+    "FCN32s",
+    "LightWeightRefineNet",
+    "Outputs",
+    "PSPNet",
+    "RefineNet",
+    "SegNet",
+    "UNet",
+    "UNet3Plus",
+    "UNetPlusPlus",
+    "build",
+]
 
-MODELS: dict[str, type[nn.Module]] = {"unet": UNet, "unet_3_plus": UNet3Plus}
+MODELS: dict[str, type[nn.Module]] = {
+    "unet": UNet,
+    "unet_plus_plus": UNetPlusPlus,
+    "unet_3_plus": UNet3Plus,
+    "refinenet": RefineNet,
+    "light_weight_refinenet": LightWeightRefineNet,
+    "fcn32s": FCN32s,
+    "fcn16s": FCN16s,
+    "fcn8s": FCN8s,
+    "segnet": SegNet,
+    "deeplab_v1": DeepLabV1,
+    "deeplab_v2": DeepLabV2,
+    "deeplab_v3": DeepLabV3,
+    "deeplab_v3_plus": DeepLabV3Plus,
+    "pspnet": PSPNet,
+}
 
 
 def build(name: str, *, in_channels: int, classes: int, dims: int = 2, **options) -> nn.Module:

@@ -33,10 +33,13 @@ class Outputs:
     Attributes:
         logits: (B, classes, *size) each, at the size of the images, the finest head's first.
         presence: (B, foreground classes) logits that a class occurs in the image, or None.
+        weights: factors of the heads' losses that belong to the model, one per head; None leaves
+            them to the recipe.
     """
 
     logits: list[Tensor]
     presence: Tensor | None = None
+    weights: tuple[float, ...] | None = None
 
     @classmethod
     def of(cls, answer: "Tensor | list[Tensor] | Outputs") -> "Outputs":
@@ -89,6 +92,50 @@ class InstanceNorm(nn.Module):
             return F.instance_norm(x, weight=self.weight, bias=self.bias)
         shape = (1, -1, *[1] * (x.ndim - 2))
         return (x - x) * self.weight.view(shape) + self.bias.view(shape)
+
+
+class PooledBatchNorm(nn.BatchNorm2d):
+    """Batch normalisation of pooled maps, in 2D and 3D, that also trains on one value per channel.
+
+    The global mean of a batch of one has no variance over the batch, and torch's layer refuses it.
+    Here such a batch is normalised by the running statistics, as in evaluation, and leaves them as
+    they are. Where all batches are so, they stay 0 and 1 and the layer is its scale and shift.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        values = x.flatten(2).unsqueeze(-1)
+        if self.training and values.shape[0] * values.shape[2] == 1:
+            mean, variance = self.running_mean, self.running_var
+            y = F.batch_norm(values, mean, variance, self.weight, self.bias, eps=self.eps)
+        else:
+            y = super().forward(values)
+        return y.reshape(x.shape)
+
+
+class BatchNormUnit(nn.Sequential):
+    """A convolution without bias that keeps the size, batch normalisation and a ReLU."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel: int = 3,
+        dilation: int = 1,
+        pooled: bool = False,
+        dims: int,
+    ):
+        super().__init__()
+        self.convolution = CONVOLUTIONS[dims](
+            in_channels,
+            out_channels,
+            kernel,
+            padding=dilation * (kernel // 2),
+            dilation=dilation,
+            bias=False,
+        )
+        self.norm = (PooledBatchNorm if pooled else BATCH_NORMS[dims])(out_channels)
+        self.activation = nn.ReLU(inplace=True)
 
 
 class PlainEncoder(nn.Module):
@@ -178,6 +225,15 @@ def crop(x: Tensor, size: Sequence[int]) -> Tensor:
     return x[(slice(None), slice(None), *(slice(side) for side in size))]
 
 
+def refuse_volumes(model: str, dims: int) -> None:
+    """Refuse `dims=3` for a model whose encoder has no form for volumes."""
+    if dims != 2:
+        raise RecipeError(
+            f"The model '{model}' exists for dims=2 only. For volumes use unet, unet_plus_plus, "
+            "unet_3_plus, refinenet, deeplab_v2, deeplab_v3, deeplab_v3_plus or pspnet."
+        )
+
+
 def initialise(module: nn.Module) -> None:
     """Draw weights as the ZJU code: He normal (fan-in); batch norm scales N(1, 0.02), shifts 0.
 
@@ -189,3 +245,19 @@ def initialise(module: nn.Module) -> None:
         elif isinstance(part, tuple(BATCH_NORMS.values())):
             nn.init.normal_(part.weight, 1.0, 0.02)
             nn.init.zeros_(part.bias)
+
+
+def initialise_rectified(module: nn.Module) -> None:
+    """Draw convolutions as the named encoders do: He normal (fan-out); biases 0."""
+    for part in module.modules():
+        if isinstance(part, tuple(CONVOLUTIONS.values())):
+            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+
+
+def initialise_classifier(*convolutions: nn.Module) -> None:
+    """Draw last convolutions as the DeepLabs: N(0, 0.01), biases 0, so that logits start small."""
+    for convolution in convolutions:
+        nn.init.normal_(convolution.weight, 0.0, 0.01)
+        nn.init.zeros_(convolution.bias)

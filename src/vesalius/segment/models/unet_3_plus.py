@@ -9,11 +9,15 @@ Differences from the authors' released code: any image size (maps are resized to
 logits are returned, not probabilities; the CGM multiplies probabilities, so that an image without
 the organ gives exactly 0 (there it multiplied logits, which gives 0.5 everywhere), its answer is
 returned in training, so that it can be trained, and there is one per foreground class.
+
+Speed: the paper interpolates a coarser map and then convolves it at the fine size; here products
+are formed at the coarse size, which gives the same answer, see `models.resized`.
 """
 
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vesalius.segment.models.blocks import (
@@ -25,11 +29,32 @@ from vesalius.segment.models.blocks import (
     build_encoder,
     initialise,
     max_pool,
+    norm_layer,
     resize,
 )
+from vesalius.segment.models.resized import RESIZING_CONVOLUTIONS
 
 ABSENT_LOGIT = -1e4
 """Its sigmoid, and its exponential beside any usual background logit, is exactly 0."""
+
+
+class SkipUnit(nn.Module):
+    """A `ConvUnit` whose convolution can take its input at another size."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, normalisation: Normalisation, dims: int
+    ):
+        super().__init__()
+        self.convolution = RESIZING_CONVOLUTIONS[dims](in_channels, out_channels, 3, padding=1)
+        self.norm = norm_layer(normalisation, out_channels, dims=dims)
+        self.activation = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activation(self.normalised(x, x.shape[2:]))
+
+    def normalised(self, x: Tensor, size: Sequence[int]) -> Tensor:
+        """Return the answer before the ReLU, at the size of the node."""
+        return self.norm(self.convolution(x, size))
 
 
 class FullScaleNode(nn.Module):
@@ -57,7 +82,7 @@ class FullScaleNode(nn.Module):
         self.level = level
         self.factors = [strides[level] // stride for stride in strides[:level]]
         options = {"normalisation": normalisation, "dims": dims}
-        self.skips = nn.ModuleList(ConvUnit(into, skip_width, **options) for into in channels)
+        self.skips = nn.ModuleList(SkipUnit(into, skip_width, **options) for into in channels)
         width = skip_width * len(channels)
         self.fusion = ConvUnit(width, width, **options)
 
@@ -66,9 +91,10 @@ class FullScaleNode(nn.Module):
         pooled = [
             max_pool(x, factor=factor) for x, factor in zip(sources, self.factors, strict=False)
         ]
-        gathered = [*pooled, *(resize(x, size) for x in sources[self.level :])]
-        skips = [skip(x) for skip, x in zip(self.skips, gathered, strict=True)]
-        return self.fusion(torch.cat(skips, dim=1))
+        gathered = [*pooled, *sources[self.level :]]
+        skips = [skip.normalised(x, size) for skip, x in zip(self.skips, gathered, strict=True)]
+        # One ReLU, in place and after joining: backward then keeps one copy of the maps, not two.
+        return self.fusion(F.relu_(torch.cat(skips, dim=1)))
 
 
 class PresenceClassifier(nn.Module):
