@@ -23,7 +23,13 @@ LOSSES = {
     "ms_ssim": losses.MSSSIMLoss,
     "hybrid": losses.HybridLoss,
     "dice_cross_entropy": losses.DiceCrossEntropyLoss,
+    "generalised_dice": losses.GeneralisedDiceLoss,
+    "tversky": losses.TverskyLoss,
+    "lovasz": losses.LovaszLoss,
+    "ssim": losses.SSIMLoss,
+    "boundary": losses.BoundaryLoss,
 }
+BOUNDED_BY_ONE = ("dice", "iou", "ms_ssim", "generalised_dice", "tversky")
 every_loss = pytest.mark.parametrize("name", LOSSES)
 every_channels = pytest.mark.parametrize("channels", [1, 3])
 
@@ -68,7 +74,7 @@ def test_losses_are_finite_and_at_least_zero_and_so_are_gradients(
     assert loss.shape == ()
     assert loss.dtype == torch.float32
     assert 0 <= loss.item() < math.inf
-    if name in ("dice", "iou", "ms_ssim"):
+    if name in BOUNDED_BY_ONE:
         assert loss.item() <= 1 + 1e-6
     assert logits.grad.isfinite().all()
 
@@ -178,8 +184,9 @@ def test_half_precision_under_autocast_gives_the_value_of_float32(name, dtype):
 def test_binary_logits_are_the_difference_of_two_classes(name):
     logits, target = example(2)
     binary = logits[:, 1:] - logits[:, :1]
+    options = {"hinge": False} if name == "lovasz" else {}
     for weights in (None, [0.3, 1.7]):
-        loss = LOSSES[name](class_weights=weights)
+        loss = LOSSES[name](class_weights=weights, **options)
         torch.testing.assert_close(loss(binary, target), loss(logits, target))
 
 
@@ -489,7 +496,7 @@ def test_blocks_pass_their_options_on_and_check_them():
     hybrid = adapter.validate_python({"name": "hybrid", "iou": 3, "smooth": 2}).build()
     assert hybrid.factors == (1, 1, 3)
     assert hybrid.iou.smooth == 2
-    for bad in ({"name": "dice", "smooth": 0}, {"name": "focal", "gama": 2}, {"name": "boundary"}):
+    for bad in ({"name": "dice", "smooth": 0}, {"name": "focal", "gama": 2}, {"name": "border"}):
         with pytest.raises(ValidationError):
             adapter.validate_python(bad)
     with pytest.raises(ValidationError, match="all 0"):

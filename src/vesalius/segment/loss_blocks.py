@@ -59,6 +59,64 @@ class IoUBlock(_Region):
     """One overlap over the batch instead of one per image."""
 
 
+class GeneralisedDiceBlock(_Loss):
+    """Generalised Dice: classes weighted by 1 / volume^2 (Sudre et al. 2017)."""
+
+    name: Literal["generalised_dice"] = "generalised_dice"
+    include_background: bool = True
+    """Label 0 is a class like the others, as in the paper."""
+    smooth: PositiveFloat = 1.0
+    """Added to numerator and denominator, in pixels of the rarest class."""
+    batch: bool = False
+    """One overlap over the batch instead of one per image."""
+
+
+class TverskyBlock(_Region):
+    """Tversky loss (Salehi et al. 2017); with gamma focal Tversky."""
+
+    name: Literal["tversky"] = "tversky"
+    alpha: NonNegativeFloat = 0.3
+    """Weight of false positives."""
+    beta: NonNegativeFloat = 0.7
+    """Weight of false negatives; above alpha it favours recall."""
+    gamma: PositiveFloat = 1.0
+    """Exponent of 1 - Tversky index; focal Tversky has 0.75 (its paper writes 1 / gamma)."""
+    smooth: PositiveFloat = 1.0
+    """Added to numerator and denominator, in pixels."""
+    batch: bool = False
+    """One overlap over the batch instead of one per image."""
+
+    @model_validator(mode="after")
+    def _some_error_counts(self):
+        if self.alpha == self.beta == 0:
+            raise ValueError("alpha and beta are both 0; give one of them a weight")
+        return self
+
+
+class LovaszBlock(_Region):
+    """Lovasz extension of the IoU loss (Berman et al. 2018)."""
+
+    name: Literal["lovasz"] = "lovasz"
+    hinge: bool = True
+    """Binary models: hinge errors of logits, as in the paper; false: errors of probabilities."""
+    batch: bool = False
+    """One set of pixels for the batch instead of one per image."""
+    present_only: bool = False
+    """Leave classes that do not occur out of the mean."""
+
+
+class BoundaryBlock(_Region):
+    """A region loss + boundary loss: errors weighted by their distance (Kervadec et al. 2019)."""
+
+    name: Literal["boundary"] = "boundary"
+    region: Literal["dice", "generalised_dice", "iou", "tversky"] | None = "generalised_dice"
+    """The region loss beside it, with its own defaults; null: the boundary term alone."""
+    factor: PositiveFloat = 0.01
+    """Factor of the boundary term."""
+    spacing: tuple[PositiveFloat, ...] | None = None
+    """Distance of neighbouring pixels per axis, as distances should count it; null: pixels."""
+
+
 class FocalBlock(_Loss):
     """Focal loss (Lin et al. 2017)."""
 
@@ -67,6 +125,12 @@ class FocalBlock(_Loss):
     """How strongly easy pixels are played down; 0 is cross-entropy."""
     alpha: Alpha = 0.25
     """Factor of the foreground, 1 - alpha of the background; or one per label; or null."""
+
+
+class SSIMBlock(_Region):
+    """1 - structural similarity (Wang et al. 2004)."""
+
+    name: Literal["ssim"] = "ssim"
 
 
 class MSSSIMBlock(_Region):
@@ -124,6 +188,11 @@ LossBlock = Annotated[
     | DiceBlock
     | FocalBlock
     | IoUBlock
+    | GeneralisedDiceBlock
+    | TverskyBlock
+    | LovaszBlock
+    | BoundaryBlock
+    | SSIMBlock
     | MSSSIMBlock
     | HybridBlock
     | DiceCrossEntropyBlock,
@@ -136,6 +205,11 @@ _CLASSES = {
     "dice": "DiceLoss",
     "focal": "FocalLoss",
     "iou": "IoULoss",
+    "generalised_dice": "GeneralisedDiceLoss",
+    "tversky": "TverskyLoss",
+    "lovasz": "LovaszLoss",
+    "boundary": "BoundaryLoss",
+    "ssim": "SSIMLoss",
     "ms_ssim": "MSSSIMLoss",
     "hybrid": "HybridLoss",
     "dice_cross_entropy": "DiceCrossEntropyLoss",

@@ -6,19 +6,31 @@ under autocast too), target (B, *size) integer labels. C = 1 is binary: the sigm
 `class_weights` holds one number per label (two for binary: background, foreground).
 """
 
+from vesalius.segment.losses.boundary import BoundaryLoss
 from vesalius.segment.losses.combined import DiceCrossEntropyLoss, HybridLoss
+from vesalius.segment.losses.lovasz import LovaszLoss
 from vesalius.segment.losses.pixel import CrossEntropyLoss, FocalLoss
 from vesalius.segment.losses.presence import PresenceLoss
-from vesalius.segment.losses.region import DiceLoss, IoULoss
-from vesalius.segment.losses.structure import MSSSIMLoss
+from vesalius.segment.losses.region import (
+    DiceLoss,
+    GeneralisedDiceLoss,
+    IoULoss,
+    TverskyLoss,
+)
+from vesalius.segment.losses.structure import MSSSIMLoss, SSIMLoss
 
 __all__ = [
+    "BoundaryLoss",
     "CrossEntropyLoss",
     "DiceCrossEntropyLoss",
     "DiceLoss",
     "FocalLoss",
+    "GeneralisedDiceLoss",
     "HybridLoss",
     "IoULoss",
+    "LovaszLoss",
     "MSSSIMLoss",
     "PresenceLoss",
+    "SSIMLoss",
+    "TverskyLoss",
 ]

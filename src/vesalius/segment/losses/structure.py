@@ -1,5 +1,6 @@
-"""Multi-scale structural similarity (Wang, Simoncelli and Bovik 2003) as a loss.
+"""Structural similarity (Wang et al. 2004), at one and at several scales (2003), as losses.
 
+SSIM = luminance x contrast-structure (2004, eq. 13, with C3 = C2 / 2), the mean over windows.
 MS-SSIM = SSIM_M^w_M x product over j < M of CS_j^w_j: contrast-structure at the finer scales, full
 SSIM (with luminance) at the coarsest; each is the mean over the windows that lie fully inside the
 image; between scales the maps are averaged over 2 x 2 (x 2) pixels. Window: 11 pixels, Gaussian
@@ -14,6 +15,7 @@ Stated rules, where the paper is silent:
 - Ignored pixels are 0 in both maps, and a window counts with the valid part of its centre.
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -32,15 +34,12 @@ CONVOLUTIONS = {2: F.conv2d, 3: F.conv3d}
 AVERAGE_POOLINGS = {2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
-class MSSSIMLoss(RegionLoss):
-    """1 - MS-SSIM of probability maps and masks, mean over images and classes, in [0, 1].
-
-    Options: see `RegionLoss`.
-    """
+class _SimilarityLoss(RegionLoss):
+    """1 - similarity of probability maps and masks, mean over images and classes."""
 
     def compute(self, logits: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:
         predicted, truth = self.maps(logits, target, valid)
-        similarity = ms_ssim(
+        similarity = self.similarity(
             predicted.flatten(0, 1).unsqueeze(1),
             truth.flatten(0, 1).unsqueeze(1),
             weights=self._window_weights(predicted, valid),
@@ -48,11 +47,47 @@ class MSSSIMLoss(RegionLoss):
         return self.mean_over_classes(1 - similarity.view(predicted.shape[:2]))
 
     @staticmethod
+    @abstractmethod
+    def similarity(x: Tensor, y: Tensor, *, weights: Tensor | None) -> Tensor:
+        """Return the similarity of maps (N, 1, *size), shape (N,)."""
+
+    @staticmethod
     def _window_weights(predicted: Tensor, valid: Tensor | None) -> Tensor | None:
         if valid is None:
             return None
         classes = predicted.shape[1]
         return valid.to(predicted.dtype).repeat_interleave(classes, dim=0).unsqueeze(1)
+
+
+class SSIMLoss(_SimilarityLoss):
+    """1 - SSIM of probability maps and masks, mean over images and classes, in [0, 2].
+
+    Options: see `RegionLoss`.
+    """
+
+    @staticmethod
+    def similarity(x: Tensor, y: Tensor, *, weights: Tensor | None) -> Tensor:
+        return ssim(x, y, weights=weights)
+
+
+class MSSSIMLoss(_SimilarityLoss):
+    """1 - MS-SSIM of probability maps and masks, mean over images and classes, in [0, 1].
+
+    Options: see `RegionLoss`.
+    """
+
+    @staticmethod
+    def similarity(x: Tensor, y: Tensor, *, weights: Tensor | None) -> Tensor:
+        return ms_ssim(x, y, weights=weights)
+
+
+def ssim(x: Tensor, y: Tensor, *, weights: Tensor | None = None) -> Tensor:
+    """Return SSIM of maps (N, 1, *size) with values in [0, 1], shape (N,), in [-1, 1].
+
+    Arguments: see `ms_ssim`.
+    """
+    luminance, contrast_structure = ssim_maps(x, y)
+    return _mean(luminance * contrast_structure, weights)
 
 
 def scale_weights(size: Sequence[int]) -> tuple[float, ...]:
