@@ -292,6 +292,10 @@ def test_units_convolve_normalise_and_rectify_in_this_order():
         ("unet", {"encoder": "resnet18", "widths": (8, 16)}, "has 5 levels; widths has 2"),
         ("unet_3_plus", {"encoder_weights": "a.pth"}, "needs an encoder"),
         ("unet_3_plus", {"encoder": "vgg16", "dims": 3}, "dims=2 only"),
+        ("unet", {"dropout": 2}, "dropout is 2"),
+        ("unet_3_plus", {"skip_width": 0}, "skip_width is 0"),
+        ("fcn8s", {"classifier_width": 0, "dropout": -1}, "dropout is -1"),
+        ("deeplab_v3_plus", {"low_level_width": 0}, "low_level_width is 0"),
     ],
 )
 def test_bad_names_and_options_are_answered_with_a_remedy(name, options, part):

@@ -11,6 +11,7 @@ from tests.segment.discs import write_pictures, write_volumes
 
 from vesalius import segment
 from vesalius.engine.run import Run
+from vesalius.engine.task import Prediction
 from vesalius.errors import DataError, RecipeError
 from vesalius.segment.data import IGNORED, Prepared, split_cases
 from vesalius.segment.recipe import SegmentRecipe
@@ -206,6 +207,54 @@ def test_instance_numbers_are_recognised_and_the_remedy_named(tmp_path):
         Image.fromarray(np.arange(40 * 48).reshape(40, 48).astype(np.uint16)).save(path)
     with pytest.raises(DataError, match=r"data\.target=foreground"):
         task_for(source)
+
+
+def test_the_background_is_first_whatever_its_value(tmp_path):
+    write_pictures(tmp_path, count=2)
+    for mask in (tmp_path / "masks").iterdir():
+        values = np.asarray(Image.open(mask))
+        Image.fromarray(np.where(values == 0, 9, 0).astype(np.uint8)).save(mask)
+    task, _ = task_for(tmp_path, "data.labels={disc: 0, background: 9}")
+    assert dict(task.facts.labels) == {"background": 9, "disc": 0}
+
+
+@pytest.mark.parametrize("value", [-4, 70_000])
+def test_labels_that_no_mask_can_be_written_with_are_refused(value, tmp_path):
+    write_volumes(tmp_path, count=2)
+    (tmp_path / "dataset.json").unlink()
+    for path in (tmp_path / "labelsTr").iterdir():
+        mask = nib.load(path)
+        values = np.where(np.asarray(mask.dataobj) == 2, value, 0).astype(np.int32)
+        nib.save(nib.Nifti1Image(values, mask.affine), path)
+    with pytest.raises(DataError, match="from 0 to 65535"):
+        task_for(tmp_path)
+    task, _ = task_for(tmp_path, "data.target=foreground")
+    assert list(task.facts.labels.values()) == [0, 1]
+
+
+def test_more_labels_than_a_byte_holds_keep_their_values(tmp_path):
+    write_pictures(tmp_path, count=2)
+    for mask in (tmp_path / "masks").iterdir():
+        values = np.arange(40 * 48, dtype=np.uint16).reshape(40, 48) % 300
+        Image.fromarray(values).save(mask)
+    names = ", ".join(f"c{value}: {value}" for value in range(300))
+    task, (case, _) = task_for(tmp_path, f"data.labels={{{names}}}")
+    truth = task._ready().truth(case)
+    perfect = Prediction(case.id, np.eye(300, dtype=np.float32)[truth].transpose(2, 0, 1))
+    assert (task.label_map(perfect) == np.asarray(Image.open(case.target))).all()
+    assert task.score([case], [perfect]).values["dice"] == 1.0
+
+
+def test_a_map_too_small_for_batch_normalisation_is_said_with_the_remedy(pictures, tmp_path):
+    with pytest.raises(RecipeError, match="Enlarge batch_size or"):
+        segment.train(
+            pictures,
+            recipe=SMALL,
+            out=tmp_path / "r",
+            quiet=True,
+            batch_size=1,
+            **{"data.patch": [4, 4]},
+        )
 
 
 def test_an_undeclared_mask_value_is_named(volumes, tmp_path):

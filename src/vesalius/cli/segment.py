@@ -86,7 +86,7 @@ def predict(
     run: Path,
     data: Path,
     /,
-    *,
+    *overrides: str,
     out: Path,
     probabilities: Flag = False,
     overwrite: Flag = False,
@@ -98,9 +98,11 @@ def predict(
     Parameters
     ----------
     run
-        Folder that `train` wrote.
+        Folder that `train` wrote, or the name of a model that comes with the package: nuclei
     data
         Images: a folder, a table, or one file.
+    overrides
+        Changes of the recipe's predict block: predict.mirror=true
     out
         Folder for the masks.
     probabilities
@@ -124,6 +126,7 @@ def predict(
             probabilities=probabilities,
             overwrite=overwrite,
             device=device,
+            overrides=overrides,
             started=bar.begin,
             progress=bar.advance,
         )
@@ -139,7 +142,7 @@ def evaluate(
     run: Path,
     data: Path,
     /,
-    *,
+    *overrides: str,
     out: Path | None = None,
     device: str = "auto",
     as_json: Json = False,
@@ -149,9 +152,11 @@ def evaluate(
     Parameters
     ----------
     run
-        Folder that `train` wrote.
+        Folder that `train` wrote, or the name of a model that comes with the package.
     data
         Images with masks, laid out as for `train`. All of them are scored.
+    overrides
+        Changes of the recipe's predict block: predict.mirror=true
     out
         Also write the scores to this JSON file.
     device
@@ -165,12 +170,203 @@ def evaluate(
 
     with Progress(0, label=say("evaluating", "评估"), quiet=as_json) as bar:
         scores = commands.evaluate(
-            run, data, out=out, device=device, started=bar.begin, progress=bar.advance
+            run,
+            data,
+            out=out,
+            device=device,
+            overrides=overrides,
+            started=bar.begin,
+            progress=bar.advance,
         )
     if as_json:
         emit(scores.to_dict())
     else:
         _show(scores)
+    return 0
+
+
+@app.command
+def metrics(
+    predictions: Path,
+    truth: Path,
+    /,
+    *,
+    profile: str = "vesalius",
+    all_profiles: Flag = False,
+    labels: str | None = None,
+    spacing: str | None = None,
+    tolerance: float = 1.0,
+    ignore: int | None = None,
+    instances: Flag = False,
+    subset: Flag = False,
+    workers: int | None = None,
+    out: Path | None = None,
+    as_json: Json = False,
+) -> int:
+    """Score predicted masks against true ones: overlap, distances, objects, with intervals.
+
+    Parameters
+    ----------
+    predictions
+        Folder of masks, or one file.
+    truth
+        Folder of masks with the same names, a data set, or one file.
+    profile
+        Whose conventions: vesalius, monai, medpy, surface-distance, nnunet, torchmetrics,
+        panoptica, metrics-reloaded.
+    all_profiles
+        Also show what every other library would say.
+    labels
+        Values or names to score: 1,2 or liver,spleen. Default: all that are declared or occur.
+    spacing
+        Voxel size in mm along each axis of the array: 1,1,2.5. Default: the file's.
+    tolerance
+        Of NSD, in mm.
+    ignore
+        True value that counts for nothing, such as 255.
+    instances
+        The masks number objects (cells): match them.
+    subset
+        Score the predicted cases only, though TRUTH holds more.
+    workers
+        Processes. Default: one, several for many cases.
+    out
+        Also write a table (.csv, .md, .tex), everything (.json), or nnU-Net's summary.json.
+    as_json
+        Print one JSON document and nothing else to standard output.
+    """
+    from vesalius.cli import segment_metrics
+    from vesalius.engine.progress import Progress
+    from vesalius.segment.metrics import folders
+
+    options = segment_metrics.options(labels, spacing, out)
+    workers = segment_metrics.workers_for(predictions, workers)
+    with Progress(0, label=say("scoring", "评分"), quiet=as_json) as bar:
+        scores = folders.metrics(
+            predictions,
+            truth,
+            **options,
+            profile=profile,
+            all_profiles=all_profiles,
+            tolerance=tolerance,
+            ignore=ignore,
+            instances=instances,
+            subset=subset,
+            workers=workers,
+            started=bar.begin,
+            progress=bar.advance,
+        )
+    if out is not None:
+        scores.write(out)
+    segment_metrics.show(scores, as_json=as_json)
+    return 0
+
+
+@app.command
+def compare(
+    a: Path,
+    b: Path,
+    truth: Path,
+    /,
+    *,
+    profile: str = "vesalius",
+    labels: str | None = None,
+    spacing: str | None = None,
+    tolerance: float = 1.0,
+    ignore: int | None = None,
+    instances: Flag = False,
+    subset: Flag = False,
+    workers: int | None = None,
+    out: Path | None = None,
+    as_json: Json = False,
+) -> int:
+    """Compare two models by their predictions of the same cases, paired.
+
+    Parameters
+    ----------
+    a
+        Folder of the first model's masks.
+    b
+        Folder of the second model's masks, of the same cases.
+    truth
+        Folder of the true masks, or a data set.
+    profile
+        Whose conventions, as for `metrics`.
+    labels
+        Values or names to score: 1,2 or liver,spleen.
+    spacing
+        Voxel size in mm along each axis of the array: 1,1,2.5. Default: the file's.
+    tolerance
+        Of NSD, in mm.
+    ignore
+        True value that counts for nothing, such as 255.
+    instances
+        The masks number objects (cells): match them.
+    subset
+        Score the predicted cases only, though TRUTH holds more.
+    workers
+        Processes. Default: one, several for many cases.
+    out
+        Also write a table (.csv, .md, .tex) or everything (.json).
+    as_json
+        Print one JSON document and nothing else to standard output.
+    """
+    from vesalius.cli import segment_metrics
+    from vesalius.segment.metrics.folder_comparison import compare_folders
+
+    found = compare_folders(
+        a,
+        b,
+        truth,
+        **segment_metrics.options(labels, spacing, out),
+        profile=profile,
+        tolerance=tolerance,
+        ignore=ignore,
+        instances=instances,
+        subset=subset,
+        workers=segment_metrics.workers_for(a, workers),
+    )
+    if out is not None:
+        found.write(out)
+    segment_metrics.show_comparison(found, as_json=as_json)
+    return 0
+
+
+@app.command
+def export(
+    run: Path,
+    /,
+    *overrides: str,
+    out: Path,
+    onnx: Flag = False,
+    half: Flag = False,
+    as_json: Json = False,
+) -> int:
+    """Pass a trained model on: a folder without names of cases, or an ONNX file.
+
+    Parameters
+    ----------
+    run
+        Folder that `train` wrote, or the name of a model that comes with the package.
+    overrides
+        Changes of the recipe's predict block to pass on: predict.mirror=true
+    out
+        Folder to make, or with --onnx the .onnx file to write.
+    onnx
+        Write an ONNX file for images of any size; it is compared with the network first.
+    half
+        Store the folder's weights as float16: half the size.
+    as_json
+        Print one JSON document and nothing else to standard output.
+    """
+    from vesalius.cli.app import emit
+    from vesalius.segment.exports import export as write
+
+    written = write(run, out, onnx=onnx, half=half, overrides=overrides)
+    if as_json:
+        emit({"written": written})
+    else:
+        print(written)
     return 0
 
 
@@ -189,7 +385,7 @@ def recipe(name: str | None = None, /, *overrides: str) -> int:
 
     if name is None:
         for preset, entry in presets().items():
-            print(f"{preset:20} {entry['about']}")
+            print(f"{preset:24} {entry['about']}")
         return 0
     print(SegmentRecipe.load(name, overrides).to_yaml(comments=True), end="")
     return 0

@@ -5,7 +5,6 @@ model.save_pretrained("elsewhere")  # a folder that `Run` opens, without the nam
 logits = model(images)
 """
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import nn
 from vesalius import files
 from vesalius.engine.run import Run, save_weights, to_json, write_scores
 
-_CARRIED = ("recipe.yaml", "README.md", "history.jsonl")
+_CARRIED = ("README.md", "history.jsonl")
 
 
 class PretrainedModel(
@@ -79,7 +78,10 @@ class PretrainedModel(
             for name in _CARRIED:
                 source = self.run.folder / name
                 if source.exists() and source.resolve() != (folder / name).resolve():
-                    shutil.copyfile(source, folder / name)
+                    text = source.read_text(encoding="utf-8")
+                    (folder / name).write_text(_without_path(text, self.run), encoding="utf-8")
+        # Written, not copied: a run may have been opened with other settings of its prediction.
+        files.write_text(folder / "recipe.yaml", self.run.recipe.to_yaml(comments=True))
         files.write_text(folder / "config.json", to_json(_without_ids(self.run.config)))
         scores = self.run.scores
         if scores is not None:
@@ -89,8 +91,19 @@ class PretrainedModel(
         save_weights(path, self.network, step=self.run.weights_step, scores=scores)
 
 
+def _without_path(text: str, run: Run) -> str:
+    """Leave out where the data lay."""
+    data = str(run.config.get("data", ""))
+    return text.replace(data, Path(data).name) if data else text
+
+
 def _without_ids(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out the names of cases: they may name patients, and this folder may be published."""
-    split = config.get("split")
+    """Leave out names of cases and folders: they may name patients, and this may be published."""
+    split, data = config.get("split"), str(config.get("data", ""))
     counted = {key: len(v) if isinstance(v, list) else v for key, v in (split or {}).items()}
-    return {**config, **({"split": counted} if split else {})}
+    changed = {"split": counted} if split else {}
+    if data:
+        name = Path(data).name
+        changed["data"] = name
+        changed["command"] = str(config.get("command", "")).replace(data, name)
+    return {**config, **changed}

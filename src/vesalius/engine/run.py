@@ -17,7 +17,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from vesalius import __version__, files
 from vesalius.engine.recipe import Recipe
+from vesalius.engine.shipped import find
 from vesalius.engine.task import Case, Prediction, Scores, Task
 from vesalius.errors import DataError, RecipeError, StorageError
 
@@ -37,19 +38,17 @@ class Run:
     """An existing run folder.
 
     Args:
-        folder: the folder that `train` wrote.
+        folder: the folder that `train` wrote, or the name of a model that comes with the package.
+        overrides: changes of the recipe, as "key.path=value"; the folder stays as it is. Of use
+            for what a trained model leaves open, such as `predict.mirror=true`.
 
     Raises:
         DataError: it is not a run folder, or a file in it is damaged.
     """
 
-    def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
-        if not (self.folder / "config.json").exists():
-            raise DataError(
-                f"{self.folder} is not a run folder: it holds no config.json. "
-                "Give the folder that `vesalius ... train --out FOLDER` wrote."
-            )
+    def __init__(self, folder: str | Path, *, overrides: Sequence[str] = ()):
+        self.folder = find(folder)
+        self._overrides = tuple(overrides)
         self.config: dict[str, Any] = _read_config(self.folder / "config.json")
 
     def __repr__(self) -> str:
@@ -72,8 +71,8 @@ class Run:
 
     @property
     def recipe(self) -> Recipe:
-        """The complete recipe."""
-        return self._room("recipe").RECIPE.load(self.folder / "recipe.yaml")
+        """The complete recipe, with the overrides."""
+        return self._room("recipe").RECIPE.load(self.folder / "recipe.yaml", self._overrides)
 
     @property
     def task(self) -> Task:

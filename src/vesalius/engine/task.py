@@ -54,6 +54,7 @@ class Scores:
         labels: per label (class, disease, ...): name -> metric -> value.
         cases: per case: id -> metric -> value.
         higher_is_better: direction of the headline.
+        intervals, label_intervals: 95 % intervals (low, high) of some of `values` and `labels`.
     """
 
     headline: str
@@ -61,6 +62,8 @@ class Scores:
     labels: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     cases: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     higher_is_better: bool = True
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    label_intervals: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
 
     def __post_init__(self):
         if self.headline not in self.values:
@@ -84,6 +87,8 @@ class Scores:
 def _numbers(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _numbers(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(_numbers(item) for item in value)
     return float("nan") if value is None else value
 
 

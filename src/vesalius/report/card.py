@@ -16,7 +16,7 @@ from vesalius.language import say
 from vesalius.report.folder import RunFolder, read_run_folder
 from vesalius.report.run import duration
 from vesalius.report.split import flatten, split_line
-from vesalius.report.tables import to_markdown
+from vesalius.report.tables import to_markdown, with_interval
 
 PIPELINE_TAGS = {
     "segment": "image-segmentation",
@@ -128,7 +128,11 @@ def _scores(run: RunFolder) -> str:
     if not labels:
         return text
     metrics = list(dict.fromkeys(m for row in labels.values() for m in row))
-    rows = [[name, *(row.get(m) for m in metrics)] for name, row in labels.items()]
+    sure = run.scores.get("label_intervals") or {}
+    rows = [
+        [name, *(with_interval(row.get(m), sure.get(name, {}).get(m)) for m in metrics)]
+        for name, row in labels.items()
+    ]
     return f"{text}\n{to_markdown(rows, [label, *metrics])}"
 
 

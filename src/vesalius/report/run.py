@@ -20,7 +20,7 @@ from vesalius.report.page import (
     write_page,
 )
 from vesalius.report.split import flatten, split_line, split_members
-from vesalius.report.tables import format_value
+from vesalius.report.tables import format_value, with_interval
 
 # a longer table of cases is folded; a reader looks at the worst first anyway
 CASES_SHOWN = 15
@@ -73,7 +73,13 @@ def headline_facts(run: RunFolder) -> Section:
     """Return the headline score first, then the other scores, steps and time."""
     mapping: dict[str, Any] = {}
     if run.headline:
-        mapping[run.headline] = (run.values.get(run.headline, math.nan), _score_note(run))
+        ends = (run.scores.get("intervals") or {}).get(run.headline)
+        value = run.values.get(run.headline, math.nan)
+        note = _score_note(run)
+        if ends is not None and None not in ends:
+            low, high = (format_value(end) for end in ends)
+            note = say(f"95 % interval {low} to {high}; ", f"95% 区间 {low} 至 {high}；") + note
+        mapping[run.headline] = (value, note)
     others = [(k, v) for k, v in run.values.items() if k != run.headline and _is_number(v)]
     mapping.update(others[:5])
     steps, seconds = _last(run.train, "step"), run.seconds
@@ -149,8 +155,19 @@ def label_table(run: RunFolder) -> list[Section]:
     if not labels:
         return []
     metrics = _metrics(labels.values())
-    rows = [[name, *(row.get(m) for m in metrics)] for name, row in labels.items()]
+    sure = run.scores.get("label_intervals") or {}
+    rows = [
+        [name, *(with_interval(row.get(m), sure.get(name, {}).get(m)) for m in metrics)]
+        for name, row in labels.items()
+    ]
     caption = say("– means undefined.", "– 表示无定义。")
+    if sure:
+        caption += say(
+            " In brackets: 95 % bootstrap intervals over cases (BCa); they say how the mean would "
+            "vary over other cases like these, not over other training seeds.",
+            " 方括号内：对病例自助重抽样的 95% 置信区间（BCa）；"
+            "反映换一批同类病例时均值的波动，不反映换训练种子的波动。",
+        )
     return [Table(say("By label", "各标签"), [say("label", "标签"), *metrics], rows, caption)]
 
 

@@ -130,3 +130,11 @@ def _latex_line(cells: Sequence[Any]) -> str:
 
 def _escape_latex(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in text)
+
+
+def with_interval(value: Any, interval: Sequence[float | None] | None) -> Any:
+    """Return a value with its interval as text, "0.87 [0.86, 0.88]"; without one the value."""
+    if interval is None or any(end is None or math.isnan(end) for end in interval):
+        return value
+    low, high = interval
+    return f"{format_value(value)} [{format_value(low)}, {format_value(high)}]"

@@ -1,4 +1,4 @@
-"""Images to masks: `train`, `predict` and `evaluate`, as the command line calls them.
+"""Images to masks: `train`, `predict`, `evaluate` and `export`, as the command line calls them.
 
 from vesalius import segment
 
@@ -12,5 +12,10 @@ from vesalius.lazy import lazily
 __getattr__ = lazily(
     __name__,
     modules=("losses", "metrics", "models", "recipe", "task"),
-    names={"evaluate": "commands", "predict": "commands", "train": "commands"},
+    names={
+        "evaluate": "commands",
+        "export": "exports",
+        "predict": "commands",
+        "train": "commands",
+    },
 )

@@ -68,7 +68,9 @@ def train(
     folder = _run_folder(out, chosen.model.name, resume)
     cases = task.cases(source)
     if valid is None:
-        training, held, how = split_cases(cases, chosen.data.valid_share, chosen.seed)
+        data = chosen.data
+        folds = {"folds": data.folds, "fold": data.fold}
+        training, held, how = split_cases(cases, data.valid_share, chosen.seed, **folds)
     else:
         training = _usable(cases, source, part="train")
         held, how = _usable(task.cases(valid), valid, part="valid"), f"{valid}"
@@ -157,15 +159,19 @@ def pictures(run: "Run", cases, *, count: int = _SHOWN_CASES) -> list:
     scores = run.scores
     if scores is None:
         return []
-    dice = {case.id: _number(scores.cases.get(case.id, {}).get("dice")) for case in cases}
-    ranked = sorted(cases, key=lambda case: _rank(dice[case.id]))
+    # The headline per case where it has one (objects: their F1), else Dice.
+    name = scores.headline if scores.headline in next(iter(scores.cases.values()), {}) else "dice"
+    score = {case.id: _number(scores.cases.get(case.id, {}).get(name)) for case in cases}
+    ranked = sorted(cases, key=lambda case: _rank(score[case.id]))
     chosen = _spread(ranked, count)
     task = run.task
+    shown = "Dice" if name == "dice" else name
     drawn = []
     for case, found in zip(chosen, run.predictions(chosen), strict=True):
         place = say("rank", "名次")
-        value = format_value(dice[case.id])
-        caption = f"{case.id}: Dice {value} ({place} {ranked.index(case) + 1}/{len(ranked)})"
+        value = format_value(score[case.id])
+        rank = f"{ranked.index(case) + 1}/{len(ranked)}"
+        caption = f"{case.id}: {shown} {value} ({place} {rank})"
         drawn.append(Picture(figure_to_png(task.draw(case, found)), caption, alt=case.id))
     return drawn
 
@@ -192,19 +198,21 @@ def predict(
     probabilities: bool = False,
     overwrite: bool = False,
     device: str = "auto",
+    overrides: Sequence[str] = (),
     started: Callable[[int], None] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[Path]:
     """Predict every case of a source and write one mask each, in the format that came in.
 
     Args:
-        run: a run, or its folder.
+        run: a run, its folder, or the name of a model that comes with the package ("nuclei").
         source: as for `train`; masks are not needed.
         out: folder for the masks: CASE + the suffix of the input (PNG for JPEG, .dcm for DICOM).
         probabilities: also write CASE_probabilities.nii.gz (volumes) or .tif (pictures), float32
             (labels, *size).
         overwrite: replace masks that are there already, of an earlier prediction for example.
         device: auto, cpu, cuda, ...
+        overrides: changes of the recipe's `predict` block: ["predict.mirror=true"].
         started: called with the number of cases once they are known.
         progress: called with the number of cases done since the last call.
 
@@ -216,11 +224,10 @@ def predict(
             is there already.
         StorageError: a mask cannot be written.
     """
-    from vesalius.engine.run import Run
     from vesalius.images.read import read_channels
     from vesalius.images.write import mask_suffix_for, write_dicom_seg, write_image, write_mask
 
-    run = run if isinstance(run, Run) else Run(run)
+    run = opened(run, overrides)
     task, out = run.task, Path(out)
     cases = task.cases(source, masks=False)
     _check_place(cases, out, overwrite)
@@ -234,7 +241,7 @@ def predict(
         end = mask_suffix_for(image)
         path = out / f"{found.id}{end}"
         if end == ".dcm":
-            names = {name: value for name, value in task.facts.labels.items() if value}
+            names = task.mask_names(labels)
             write_dicom_seg(path, labels, like=image, names=names)
         else:
             write_mask(path, labels, like=image)
@@ -246,6 +253,21 @@ def predict(
         if progress:
             progress(1)
     return written
+
+
+def opened(run: "Run | str | Path", overrides: Sequence[str]) -> "Run":
+    """Open a run; only what a trained model leaves open may be changed."""
+    from vesalius.engine.run import Run
+
+    for item in overrides:
+        if not item.startswith("predict.") or "=" not in item:
+            raise RecipeError(
+                f"'{item}' cannot be changed after training; of a trained model only predict.* "
+                "can, for example predict.mirror=true"
+            )
+    if isinstance(run, Run) and not overrides:
+        return run
+    return Run(run.folder if isinstance(run, Run) else run, overrides=overrides)
 
 
 def _check_place(cases, out: Path, overwrite: bool) -> None:
@@ -273,18 +295,19 @@ def evaluate(
     *,
     out: str | Path | None = None,
     device: str = "auto",
+    overrides: Sequence[str] = (),
     started: Callable[[int], None] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> "Scores":
     """Score a run on cases whose masks are known; with `out`, write scores.json there.
 
     Cases that a source marks as training or validation cases are scored like all others: give
-    the folder that you want scored.
+    the folder that you want scored. `overrides` are changes of the recipe's `predict` block.
     """
     from vesalius import files
-    from vesalius.engine.run import Run, to_json
+    from vesalius.engine.run import to_json
 
-    run = run if isinstance(run, Run) else Run(run)
+    run = opened(run, overrides)
     scores = run.evaluate(source, device=device, started=started, progress=progress)
     if out is not None:
         files.write_text(Path(out), to_json({**scores.to_dict(), "data": str(source)}))

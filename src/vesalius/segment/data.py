@@ -18,6 +18,7 @@ from vesalius.images.resample import resample
 from vesalius.images.transforms import CentreCrop, CropForeground, RandomCrop, apply
 from vesalius.language import say
 from vesalius.segment.facts import Facts
+from vesalius.segment.instances import rim_and_core
 from vesalius.segment.recipe import SegmentRecipe
 
 IGNORED = -1
@@ -69,8 +70,12 @@ class Prepared:
 
     def truth(self, case: Case) -> np.ndarray:
         """Return the class indices of a case's mask on its own grid; IGNORED where ignored."""
+        return self._classes(self.mask_values(case))
+
+    def mask_values(self, case: Case) -> np.ndarray:
+        """Return a case's mask as it is stored (*size), such as the numbers of its objects."""
         image = read_channels(case.input) if _needs_image(case) else None
-        return self._classes(read_mask(case.target, like=image).array)
+        return read_mask(case.target, like=image).array
 
     def _prepare(self, case: Case) -> dict[str, Any]:
         image = read_channels(case.input)
@@ -116,6 +121,9 @@ class Prepared:
         classes = np.full(values.shape, IGNORED, np.int16)
         if data.target == "foreground":
             np.copyto(classes, values != 0, casting="unsafe")
+        elif data.target == "instances":
+            ignored = values == (0 if data.ignore is None else data.ignore)
+            classes = rim_and_core(np.where(ignored, 0, values), width=data.rim)
         else:
             for index, value in enumerate(self.facts.labels.values()):
                 classes[values == value] = index
@@ -186,11 +194,17 @@ def one_case(items: Sequence[tuple]) -> Batch:
 
 
 def split_cases(
-    cases: Sequence[Case], share: float, seed: int
+    cases: Sequence[Case],
+    share: float,
+    seed: int,
+    *,
+    folds: int | None = None,
+    fold: int = 0,
 ) -> tuple[list[Case], list[Case], str]:
     """Return training and validation cases and a sentence that says how they were split.
 
-    A split that the source names is kept; else whole groups (patients) are drawn.
+    A split that the source names is kept; else whole groups (patients) are drawn. With `folds`
+    the groups are cut into so many parts of (nearly) equal number, and part `fold` validates.
 
     Raises:
         DataError: training cases without masks, or too few cases to split.
@@ -200,19 +214,27 @@ def split_cases(
     if blind:
         raise listed(f"{len(blind)} training case(s) have no mask; add it or remove them", blind)
     named = {case.extra.get("split") for case in usable}
+    if "valid" in named and folds is not None:
+        raise DataError(
+            "the source names its own validation cases: leave data.folds out, or the split column"
+        )
     if "valid" in named:
         valid = [case for case in usable if case.extra.get("split") == "valid"]
         train = [case for case in usable if case.extra.get("split") != "valid"]
         if not train:
             raise DataError("every case is marked valid: there is nothing to train on")
         return train, valid, say("as the source names it", "按数据自带的划分")
-    if share == 0:
+    if share == 0 and folds is None:
         return list(usable), [], say("all cases train; none validate", "全部用于训练，无验证")
     groups = sorted({case.group or case.id for case in usable})
     if len(groups) < 2:
         raise DataError("one case (or one patient) cannot be split; set data.valid_share=0")
+    if folds is not None and len(groups) < folds:
+        raise DataError(f"{len(groups)} cases (or patients) cannot be cut into {folds} folds")
+    order = np.random.default_rng((seed, 3)).permutation(groups)
     held = max(1, min(len(groups) - 1, round(share * len(groups))))
-    drawn = set(np.random.default_rng((seed, 3)).permutation(groups)[:held].tolist())
+    drawn = set((order[:held] if folds is None else order[fold::folds]).tolist())
+    held = len(drawn)
     train = [case for case in usable if (case.group or case.id) not in drawn]
     valid = [case for case in usable if (case.group or case.id) in drawn]
     if any(case.group for case in usable):
@@ -220,4 +242,9 @@ def split_cases(
     else:
         how = say(f"{held} of {len(groups)} cases", f"{len(groups)} 个病例中的 {held} 个")
     drawing = say(f" drawn at random (seed {seed})", f"，随机抽取（种子 {seed}）")
+    if folds is not None:
+        drawing = say(
+            f": fold {fold} of 0 to {folds - 1} (seed {seed})",
+            f"：第 {fold} 折（共 {folds} 折，从 0 起，种子 {seed}）",
+        )
     return train, valid, how + drawing

@@ -15,10 +15,13 @@ from vesalius.errors import DataError, RecipeError
 from vesalius.images.layout import declared_channels, declared_labels, listed
 from vesalius.images.read import geometry_problem, mask_labels, read_channels, read_mask
 from vesalius.images.resample import median_spacing, resampled_size
+from vesalius.segment.checks import check_recipe
+from vesalius.segment.instances import CLASSES
 from vesalius.segment.recipe import SegmentRecipe
 
 LARGEST_PATCH = {2: 256, 3: 96}
 FEW_LABELS = 64
+LARGEST_VALUE = np.iinfo(np.uint16).max
 
 
 @dataclass(frozen=True)
@@ -186,21 +189,6 @@ def learn(
     return facts
 
 
-def check_recipe(recipe: SegmentRecipe, facts: Facts) -> None:
-    """Raise a `RecipeError` for what would otherwise fail in the middle of a training."""
-    window, weights = recipe.predict.window, recipe.loss.class_weights
-    if window != "patch" and len(window) != facts.dims:
-        raise RecipeError(
-            f"predict.window has {len(window)} numbers; the images have {facts.dims} axes"
-        )
-    for name, given in (("class_weights", weights), ("alpha", getattr(recipe.loss, "alpha", None))):
-        if isinstance(given, tuple) and len(given) != len(facts.labels):
-            raise RecipeError(
-                f"loss.{name} has {len(given)} numbers; there are {len(facts.labels)} labels "
-                f"({', '.join(facts.labels)}). Give one number for each."
-            )
-
-
 def _spacing(known: Sequence[Inspected], recipe: SegmentRecipe) -> tuple[float, ...] | None:
     wanted = recipe.data.spacing
     if wanted == "median":
@@ -228,19 +216,29 @@ def _patch(sizes: Sequence[tuple[int, ...]], recipe: SegmentRecipe) -> tuple[int
 
 def _labels(source, cases, seen, recipe: SegmentRecipe) -> dict[str, int]:
     data = recipe.data
+    values = sorted({value for item in seen for value in item.values} - {data.ignore})
+    if data.target != "labels" and set(values) <= {0}:
+        raise DataError(
+            f"{source}: all masks are empty, so there is nothing to learn. Check the masks."
+        )
+    if data.target == "instances":
+        if data.labels:
+            raise RecipeError(
+                "data.target=instances learns rim and core; leave data.labels out, it names classes"
+            )
+        return dict(CLASSES)
     if data.target == "foreground":
         names = list(data.labels) if data.labels else ["background", "foreground"]
         if len(names) != 2:
             raise RecipeError("data.target=foreground has two labels; data.labels must name two")
         return dict(zip(names, (0, 1), strict=True))
-    values = sorted({value for item in seen for value in item.values} - {data.ignore})
     labels = data.labels or declared_labels(source) or _segment_names(cases, seen)
     if labels is None:
         if len(values) > FEW_LABELS:
             raise DataError(
                 f"{source}: the masks hold {len(values)} different values. If they number single "
-                "objects (instances), say data.target=foreground; if they are classes, name them "
-                "in data.labels."
+                "objects (instances), say data.target=instances, or data.target=foreground "
+                "where they need not be told apart; if they are classes, name them in data.labels."
             )
         labels = _named(values)
     labels = {name: value for name, value in labels.items() if value != data.ignore}
@@ -252,7 +250,19 @@ def _labels(source, cases, seen, recipe: SegmentRecipe) -> dict[str, int]:
     if len(set(labels.values())) < len(labels):
         raise RecipeError(f"two labels have the same mask value: {labels}. Give each its own.")
     check_values(cases, seen, {*labels.values(), data.ignore})
-    return dict(sorted(labels.items(), key=lambda item: item[1]))
+    if min(labels.values()) < 0 or max(labels.values()) > LARGEST_VALUE:
+        raise DataError(
+            f"{source}: labels have the mask values {sorted(labels.values())}; masks are written "
+            f"with values from 0 to {LARGEST_VALUE}. Renumber them, or name one in data.ignore."
+        )
+    background = _background(labels)
+    return dict(sorted(labels.items(), key=lambda item: (item[1] != background, item[1])))
+
+
+def _background(labels: Mapping[str, int]) -> int:
+    """Return the mask value of the background: by its name, else 0, else that of the first."""
+    first = 0 if 0 in labels.values() else next(iter(labels.values()))
+    return labels.get("background", first)
 
 
 def _named(values: Sequence[int]) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, StrictBool, model_validator
 
 from vesalius.block import Block
 from vesalius.engine import recipe_yaml
@@ -39,8 +39,11 @@ AUGMENTATION = (
 class Data(Block):
     """How files become what the model sees."""
 
-    target: Literal["labels", "foreground"] = "labels"
-    """labels: mask values are classes; foreground: everything but 0 is one class (instances)"""
+    target: Literal["labels", "foreground", "instances"] = "labels"
+    """labels: mask values are classes; foreground: everything but 0 is one class; instances: mask
+    values number single objects, which are learned as rim and core and parted again"""
+    rim: float = Field(2.0, ge=1)
+    """width in pixels of an object's rim, for target=instances"""
     labels: dict[str, Annotated[int, Field(ge=0)]] | None = None
     """name -> mask value, background first; null: what dataset.json declares or the masks hold"""
     colour: Literal["auto", "grey", "rgb"] = "auto"
@@ -49,6 +52,10 @@ class Data(Block):
     """mask value that counts for nothing, in losses and in scores; null: none"""
     valid_share: float = Field(0.2, ge=0, lt=1)
     """share of the cases held out for validation where the source names none; split by patient"""
+    folds: int | None = Field(None, ge=2)
+    """cut the cases (or patients) into so many folds instead; the seed decides who is together"""
+    fold: int = Field(0, ge=0)
+    """which of the folds is held out, from 0"""
     spacing: Literal["median"] | tuple[PositiveFloat, ...] | None = None
     """common voxel size in mm to resample to; median: of all cases given; null: as stored"""
     normalise: Normalise = Normalise()
@@ -72,8 +79,14 @@ class Prediction(Block):
     """share by which neighbouring windows overlap, where an image is larger than a window"""
     gaussian: bool = True
     """weight window centres more than borders (sigma: an eighth of the window)"""
-    mirror: bool = False
-    """average over mirrored copies along every axis (4 or 8 passes)"""
+    mirror: StrictBool | tuple[Annotated[int, Field(ge=0, le=2)], ...] = False
+    """average over mirrored copies along every axis (4 or 8 passes), or along the axes named"""
+    largest_component: bool = False
+    """keep the largest connected piece of every label alone; for organs, of which there is one"""
+    smallest: int = Field(0, ge=0)
+    """drop pieces (target=instances: objects) of fewer pixels"""
+    instances: bool = False
+    """for target=foreground: part touching objects by a distance watershed, score and write them"""
 
 
 class SegmentRecipe(Recipe):
@@ -95,6 +108,22 @@ class SegmentRecipe(Recipe):
     """weights of deep supervision's heads, finest first: all the same (U-Net 3+) or 1, 1/2, 1/4"""
     predict: Prediction = Prediction()
     """how whole images are predicted"""
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Self:
+        if self.data.folds is None and self.data.fold:
+            raise ValueError(f"data.fold is {self.data.fold}; it needs data.folds, say how many")
+        if self.data.folds is not None and self.data.fold >= self.data.folds:
+            raise ValueError(
+                f"data.fold is {self.data.fold}; with data.folds={self.data.folds} the folds are "
+                f"0 to {self.data.folds - 1}"
+            )
+        if self.predict.instances and self.data.target == "labels":
+            raise ValueError(
+                "predict.instances parts a foreground into objects: it needs "
+                "data.target=foreground (target=instances parts them anyway)"
+            )
+        return self
 
     @classmethod
     def load(cls, source: Any = None, overrides: Any = ()) -> Self:

@@ -5,13 +5,18 @@ A label that is neither in a case's truth nor in its prediction gives NaN and is
 (how often is counted); one that is missed or invented gives 0 and is never left out.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from vesalius.engine.task import Scores
-from vesalius.segment.metrics import ConfusionMatrix
+from vesalius.segment.metrics import ConfusionMatrix, bootstrap, bootstrap_counts
+from vesalius.segment.metrics.instances import panoptic_quality
 
+_COUNTS = ("tp", "fp", "fn")
+RESAMPLES = 2000
+"""Bootstrap resamples of a score's interval; training evaluates often."""
 PER_CASE = ("dice", "iou", "precision", "recall")
 
 
@@ -34,6 +39,7 @@ def score_cases(
         `pixel_accuracy`, `mean_pixel_accuracy`, `recall` (foreground), `fwiou`. labels: means over
         cases per label, with `global_dice`, `global_iou`, `pixels` and `absent` (cases where
         neither has it). cases: per case, the mean over foreground labels and each label's Dice.
+        intervals, label_intervals: 95 % bootstrap intervals over cases of the means over cases.
     """
     whole = ConfusionMatrix(len(labels), ignore=ignore)
     cases: dict[str, dict[str, float]] = {}
@@ -55,7 +61,89 @@ def score_cases(
         values=_overall(whole, stacked),
         labels=_per_label(whole, stacked, labels),
         cases=cases,
+        intervals={
+            name: _ends([row[name] for row in cases.values()])[0] for name in ("dice", "iou")
+        },
+        label_intervals=_label_intervals(stacked, labels),
     )
+
+
+def _label_intervals(stacked, labels) -> dict[str, dict[str, tuple[float, float]]]:
+    ends = {name: _ends(stacked[name]) for name in PER_CASE}
+    return {label: {name: ends[name][i] for name in PER_CASE} for i, label in enumerate(labels)}
+
+
+def _ends(values) -> list[tuple[float, float]]:
+    """Return the ends of the interval of each column's mean; NaN for fewer than two cases."""
+    table = np.asarray(values, np.float64)
+    if not len(table):
+        return [(float("nan"), float("nan"))] * (table.shape[1] if table.ndim > 1 else 1)
+    table = table.reshape(len(table), -1)
+    found = bootstrap(table, resamples=RESAMPLES)
+    return [(float(low), float(high)) for low, high in zip(found.low, found.high, strict=True)]
+
+
+def score_objects(
+    pairs: Iterable[tuple[str, np.ndarray, np.ndarray]], *, ignore: int | None = None
+) -> Scores:
+    """Compare true with predicted objects, one case after the other.
+
+    Args:
+        pairs: (case id, true instances, predicted instances); 0 is the background.
+        ignore: value of the truth that counts for nothing.
+
+    Returns:
+        values: `instance_f1` (headline): F1 of objects matched at IoU above 0.5, over the objects
+        of all cases together; `mean_instance_f1`: its mean over cases; `pq`, `sq`, `rq`: panoptic
+        quality over all objects; then the scores of `score_cases` for the foreground as a whole.
+        cases: per case the same, with `objects` and `predicted_objects`.
+    """
+    objects: dict[str, dict[str, float]] = {}
+
+    def foregrounds() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        for case_id, truth, prediction in pairs:
+            valid = np.ones(truth.shape, bool) if ignore is None else truth != ignore
+            truth, prediction = truth * valid, prediction * valid
+            objects[case_id] = panoptic_quality(truth, prediction)
+            yield case_id, np.where(valid, truth > 0, -1), prediction > 0
+
+    scores = score_cases(foregrounds(), ["background", "foreground"], ignore=-1)
+    for case_id, row in objects.items():
+        scores.cases[case_id] |= {
+            "instance_f1": row["rq"],
+            "pq": row["pq"],
+            "objects": row["tp"] + row["fn"],
+            "predicted_objects": row["tp"] + row["fp"],
+        }
+    return replace(
+        scores,
+        headline="instance_f1",
+        values=_of_objects(objects) | scores.values,
+        intervals=_object_intervals(objects) | dict(scores.intervals),
+    )
+
+
+def _object_intervals(objects) -> dict[str, tuple[float, float]]:
+    """Return the interval of the pooled F1, which is a Dice of counted objects."""
+    if not objects:
+        return {}
+    counts = {key: np.array([[int(row[key])] for row in objects.values()]) for key in _COUNTS}
+    found = bootstrap_counts(counts, resamples=RESAMPLES)["mean_dice"]
+    return {"instance_f1": (float(found.low), float(found.high))}
+
+
+def _of_objects(objects: dict[str, dict[str, float]]) -> dict[str, float]:
+    hits, invented, missed = (sum(row[key] for row in objects.values()) for key in _COUNTS)
+    overlap = sum(row["sq"] * row["tp"] for row in objects.values() if row["tp"])
+    recognition = hits / (hits + (invented + missed) / 2) if hits + invented + missed else np.nan
+    segmentation = overlap / hits if hits else np.nan
+    return {
+        "instance_f1": float(recognition),
+        "mean_instance_f1": _mean(np.array([row["rq"] for row in objects.values()], float)),
+        "pq": float(recognition * segmentation) if hits else float(recognition),
+        "sq": float(segmentation),
+        "rq": float(recognition),
+    }
 
 
 def _overall(whole: ConfusionMatrix, stacked) -> dict[str, float]:

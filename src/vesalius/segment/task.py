@@ -17,12 +17,19 @@ from vesalius.images.layout import find_cases
 from vesalius.images.resample import resample_to
 from vesalius.images.transforms import put_back
 from vesalius.segment import data, facts
+from vesalius.segment.checks import check_recipe
 from vesalius.segment.data import Prepared
 from vesalius.segment.facts import Facts
+from vesalius.segment.instances import (
+    drop_small,
+    largest_components,
+    split_cores,
+    split_foreground,
+)
 from vesalius.segment.losses import PresenceLoss
 from vesalius.segment.models import Outputs
 from vesalius.segment.recipe import SegmentRecipe
-from vesalius.segment.scores import score_cases
+from vesalius.segment.scores import score_cases, score_objects
 from vesalius.segment.window import predict_whole
 
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
@@ -58,7 +65,7 @@ class SegmentTask:
         self._loss: nn.Module | None = None
         self._presence = PresenceLoss(ignore_index=data.IGNORED)
         if known is not None:
-            facts.check_recipe(recipe, known)
+            check_recipe(recipe, known)
 
     @property
     def facts(self) -> Facts:
@@ -91,19 +98,18 @@ class SegmentTask:
 
     def loader(self, cases: Sequence[Case], *, training: bool) -> Loader:
         """Return augmented crops for training, else whole cases one by one."""
-        if self._prepared is None:
-            self._prepared = Prepared(self.recipe, self.facts)
+        prepared = self._ready()
         workers = choose_workers(self.recipe.workers, choose_device(self.recipe.device))
         if training:
             return Loader(
-                data.TrainingCrops(cases, self._prepared, self.recipe),
+                data.TrainingCrops(cases, prepared, self.recipe),
                 len(cases),
                 collate=data.stack_crops,
                 batch_size=self.recipe.batch_size,
                 seed=self.recipe.seed,
                 workers=workers,
             )
-        whole = data.WholeCases(cases, self._prepared)
+        whole = data.WholeCases(cases, prepared)
         return Loader(whole, len(cases), collate=data.one_case, batch_size=1, workers=0)
 
     def build(self) -> nn.Module:
@@ -120,13 +126,18 @@ class SegmentTask:
         return model.to(memory_format=_CHANNELS_LAST[self.facts.dims])
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return the recipe's loss over all heads, and that of the classification module."""
+        """Return the recipe's loss over all heads, and that of the classification module.
+
+        Raises:
+            RecipeError: a map is so small that batch normalisation has one value to learn from.
+        """
         if self._loss is None:
             self._loss = self.recipe.loss.build(ignore_index=data.IGNORED)
         # Class weights are buffers of the loss, which no one else moves.
         loss = self._loss.to(batch.targets.device)
-        outputs = Outputs.of(model(batch.inputs))
-        weights = _head_weights(self.recipe.head_weights, len(outputs.logits))
+        outputs = Outputs.of(_answer(model, batch.inputs))
+        # A network whose paper weighs its heads says so itself (PSPNet: 1 and 0.4).
+        weights = outputs.weights or _head_weights(self.recipe.head_weights, len(outputs.logits))
         heads = zip(weights, outputs.logits, strict=True)
         terms = {"segmentation": sum(w * loss(logits, batch.targets) for w, logits in heads)}
         if outputs.presence is not None:
@@ -179,21 +190,68 @@ class SegmentTask:
         return combined
 
     def score(self, cases: Sequence[Case], predictions: Iterable[Prediction]) -> Scores:
-        """Return Dice, IoU, accuracy and the rest; see `segment.scores.score_cases`."""
-        if self._prepared is None:
-            self._prepared = Prepared(self.recipe, self.facts)
+        """Return Dice, IoU, accuracy and the rest; see `segment.scores.score_cases`.
+
+        Where objects are parted (`data.target` instances, or `predict.instances`) rim and core
+        count as one foreground, and the objects are scored too: see `score_objects`.
+        """
+        prepared = self._ready()
         by_id = {case.id: case for case in cases}
-        pairs = (
-            (item.id, self._prepared.truth(by_id[item.id]), item.probabilities.argmax(0))
+        if not self.parts_objects:
+            pairs = (
+                (item.id, prepared.truth(by_id[item.id]), self.classes(item))
+                for item in predictions
+            )
+            return score_cases(pairs, self.label_names, ignore=data.IGNORED)
+        found = (
+            (item.id, prepared.mask_values(by_id[item.id]), self.objects(item))
             for item in predictions
         )
-        return score_cases(pairs, self.label_names, ignore=data.IGNORED)
+        return score_objects(found, ignore=self.recipe.data.ignore)
+
+    def _ready(self) -> Prepared:
+        if self._prepared is None:
+            self._prepared = Prepared(self.recipe, self.facts)
+        return self._prepared
+
+    @property
+    def parts_objects(self) -> bool:
+        """Whether predictions end as single objects rather than classes."""
+        return self.recipe.data.target == "instances" or self.recipe.predict.instances
+
+    def classes(self, prediction: Prediction) -> np.ndarray:
+        """Return the most probable class index per pixel (*size), cleaned as the recipe says."""
+        options = self.recipe.predict
+        classes = prediction.probabilities.argmax(0)
+        if options.largest_component:
+            classes = largest_components(classes)
+        if options.smallest > 1:
+            classes = drop_small(classes, smallest=options.smallest)
+        return classes
+
+    def objects(self, prediction: Prediction) -> np.ndarray:
+        """Return numbered objects (*size), int32, 0 the background."""
+        smallest = self.recipe.predict.smallest
+        if self.recipe.data.target == "instances":
+            return split_cores(prediction.probabilities, smallest=smallest)
+        return split_foreground(prediction.probabilities.argmax(0) > 0, smallest=smallest)
 
     def label_map(self, prediction: Prediction) -> np.ndarray:
-        """Return the most probable label's mask value per pixel (*size), uint8 or uint16."""
+        """Return the mask to write (*size), uint8 or uint16: label values, or object numbers."""
+        if self.parts_objects:
+            objects = self.objects(prediction)
+            if objects.max(initial=0) > np.iinfo(np.uint16).max:
+                raise DataError(f"{prediction.id}: {objects.max()} objects; a mask holds 65535")
+            return objects.astype(np.uint16)
         values = np.array(list(self.facts.labels.values()))
         dtype = np.uint8 if values.max() < 256 else np.uint16
-        return values.astype(dtype)[prediction.probabilities.argmax(0)]
+        return values.astype(dtype)[self.classes(prediction)]
+
+    def mask_names(self, mask: np.ndarray) -> dict[str, int]:
+        """Return what the values of a `label_map` but 0 stand for: name -> value."""
+        if self.parts_objects:
+            return {f"object {number}": number for number in range(1, int(mask.max(initial=0)) + 1)}
+        return {name: value for name, value in self.facts.labels.items() if value}
 
     def draw(self, case: Case, prediction: Prediction):
         """Return image, truth, prediction and errors side by side."""
@@ -201,13 +259,12 @@ class SegmentTask:
         from vesalius.images.read import read_channels
 
         image = read_channels(case.input)
-        classes = prediction.probabilities.argmax(0)
+        classes = self.classes(prediction)
         if classes.shape != image.size:
             raise DataError(f"{case.id}: the prediction has another size than {case.input[0]}")
         truth = None
         if case.target is not None:
-            prepared = self._prepared or Prepared(self.recipe, self.facts)
-            truth = prepared.truth(case)
+            truth = self._ready().truth(case)
         return sheet(
             image.array,
             truth,
@@ -217,6 +274,20 @@ class SegmentTask:
             spacing=image.spacing,
             ignore=data.IGNORED,
         )
+
+
+def _answer(model: nn.Module, inputs: Tensor) -> Any:
+    try:
+        return model(inputs)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise RecipeError(
+            f"with a crop of {tuple(inputs.shape[2:])} and {len(inputs)} in a (micro-)batch the "
+            "deepest map has a single value per channel, which batch normalisation cannot learn "
+            "from. Enlarge batch_size or data.patch, or, where the model has it, say "
+            "model.normalisation=instance."
+        ) from error
 
 
 def _head_weights(rule: str, heads: int) -> list[float]:

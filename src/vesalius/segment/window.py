@@ -38,7 +38,7 @@ def predict_whole(
     window: Sequence[int],
     overlap: float = 0.5,
     gaussian: bool = True,
-    mirror: bool = False,
+    mirror: bool | Sequence[int] = False,
 ) -> Tensor:
     """Return the probabilities (labels, *size) of one image (C, *size).
 
@@ -49,9 +49,10 @@ def predict_whole(
         window: window size per spatial axis.
         overlap: least share of a window that its neighbour covers too, 0 to below 1.
         gaussian: weight centres more than borders.
-        mirror: average over all mirrored copies.
+        mirror: average over the copies mirrored along these spatial axes; True: along all.
     """
-    ask = _mirrored(probabilities, image.ndim - 1) if mirror else probabilities
+    axes = range(image.ndim - 1) if mirror is True else mirror or ()
+    ask = _mirrored(probabilities, axes) if axes else probabilities
     size = tuple(image.shape[1:])
     if all(n <= w for n, w in zip(size, window, strict=True)):
         return ask(image[None])[0].float()
@@ -63,9 +64,9 @@ def predict_whole(
         found = ask(image[(slice(None), *place)][None])[0].float()
         if total is None:
             total = found.new_zeros((found.shape[0], *size))
-        total[(slice(None), *place)] += found * weights
+        total[(slice(None), *place)].addcmul_(found, weights)
         norm[place] += weights
-    return total / norm
+    return total.div_(norm)
 
 
 def _places(size, window, overlap: float) -> Iterator[tuple[slice, ...]]:
@@ -74,14 +75,16 @@ def _places(size, window, overlap: float) -> Iterator[tuple[slice, ...]]:
         yield tuple(slice(c, c + w) for c, w in zip(corner, window, strict=True))
 
 
-def _mirrored(probabilities: Callable[[Tensor], Tensor], dims: int) -> Callable[[Tensor], Tensor]:
-    axes = [
-        [axis + 2 for axis in range(dims) if chosen[axis]]
-        for chosen in itertools.product((False, True), repeat=dims)
+def _mirrored(
+    probabilities: Callable[[Tensor], Tensor], axes: Sequence[int]
+) -> Callable[[Tensor], Tensor]:
+    ways = [
+        [axis + 2 for axis, chosen in zip(axes, choice, strict=True) if chosen]
+        for choice in itertools.product((False, True), repeat=len(axes))
     ]
 
     def ask(images: Tensor) -> Tensor:
-        found = [probabilities(images.flip(flipped)).flip(flipped) for flipped in axes]
+        found = [probabilities(images.flip(flipped)).flip(flipped) for flipped in ways]
         return torch.stack(found).mean(0)
 
     return ask

@@ -4,16 +4,14 @@ Counts are exact int64, so a matrix filled piece by piece, or merged from severa
 same as one filled at once. All scores are global: pixels of all images count alike.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vesalius.errors import DataError
-
-CHUNK = 1 << 18
-"""Pixels counted at once: few enough that their keys stay in the processor's cache."""
+from vesalius.segment.metrics.counting import as_labels, check_range, chunks, joint_counts
 
 
 class ConfusionMatrix:
@@ -76,14 +74,14 @@ class ConfusionMatrix:
             DataError: shapes differ, values are not integers, or a label is out of range (nothing
                 is counted then).
         """
-        truth, prediction = _as_array(truth, "truth"), _as_array(prediction, "prediction")
+        truth, prediction = as_labels(truth, "truth"), as_labels(prediction, "prediction")
         if truth.shape != prediction.shape:
             raise DataError(
                 f"The truth has shape {truth.shape}, the prediction {prediction.shape}. Give both "
                 "as label maps of the same size."
             )
         counts = np.zeros(self.classes**2, dtype=np.int64)
-        for true_labels, predicted_labels in _chunks(truth, prediction):
+        for true_labels, predicted_labels in chunks(truth, prediction):
             ignored = 0
             if self.ignore is not None:
                 # Counted as (0, 0) and taken off again: much faster than picking pixels out.
@@ -108,6 +106,22 @@ class ConfusionMatrix:
             )
         self.counts += other.counts
 
+    def tp(self) -> NDArray[np.int64]:
+        """Return true positives per class: pixels of the class that are predicted as it."""
+        return self._hits.copy()
+
+    def fp(self) -> NDArray[np.int64]:
+        """Return false positives per class: pixels predicted as the class that are not of it."""
+        return self._predicted - self._hits
+
+    def fn(self) -> NDArray[np.int64]:
+        """Return false negatives per class: pixels of the class that are predicted as another."""
+        return self._true - self._hits
+
+    def tn(self) -> NDArray[np.int64]:
+        """Return true negatives per class: all other pixels."""
+        return self._total - self._true - self._predicted + self._hits
+
     def dice(self) -> NDArray[np.float64]:
         """Return 2 TP / (2 TP + FP + FN) per class."""
         return _ratio(2 * self._hits, self._true + self._predicted)
@@ -126,10 +140,74 @@ class ConfusionMatrix:
 
     def specificity(self) -> NDArray[np.float64]:
         """Return TN / (TN + FP) per class; NaN where a class is in neither, or is all the truth."""
-        negatives = self._total - self._true
-        false_positives = self._predicted - self._hits
-        occurs = self._true + self._predicted > 0
-        return np.where(occurs, _ratio(negatives - false_positives, negatives), np.nan)
+        return self._where_it_occurs(_ratio(self.tn(), self._total - self._true))
+
+    def accuracy(self) -> NDArray[np.float64]:
+        """Return (TP + TN) / all pixels per class; NaN where a class is in neither.
+
+        High for every small class, because TN counts: prefer Dice or MCC. The share of pixels
+        whose label is right is `pixel_accuracy`.
+        """
+        return self._where_it_occurs(_ratio(self.tp() + self.tn(), self._total))
+
+    def f_beta(self, beta: float = 1.0) -> NDArray[np.float64]:
+        """Return (1 + b^2) TP / ((1 + b^2) TP + b^2 FN + FP) per class (van Rijsbergen 1979).
+
+        Recall weighs `beta` times as much as precision; beta 1 is `dice`.
+
+        Raises:
+            DataError: beta is not a positive number.
+        """
+        if not 0 < beta < np.inf:
+            raise DataError(f"beta is {beta}; give a positive number, 1 for Dice, 2 for recall.")
+        hits = (1 + beta**2) * self._hits
+        return _ratio(hits, hits + beta**2 * self.fn() + self.fp())
+
+    def mcc(self) -> NDArray[np.float64]:
+        """Return Matthews' correlation coefficient (1975) of each class against the rest, -1 to 1.
+
+        Where it is 0 / 0 although the class occurs it is 1 for a perfect answer and else 0, so
+        that a missed class is not dropped; NaN for a class in neither.
+        """
+        # In float64: the products of four counts overflow int64.
+        tp, fp, fn, tn = (
+            part.astype(np.float64) for part in (self.tp(), self.fp(), self.fn(), self.tn())
+        )
+        spread = np.sqrt(tp + fp) * np.sqrt(tp + fn) * np.sqrt(tn + fp) * np.sqrt(tn + fn)
+        return self._where_it_occurs(
+            np.where(spread > 0, _ratio(tp * tn - fp * fn, spread), fp + fn == 0)
+        )
+
+    def kappa(self) -> NDArray[np.float64]:
+        """Return Cohen's kappa (1960) of each class against the rest: agreement beyond chance.
+
+        1 for a perfect answer; NaN for a class in neither.
+        """
+        total, true, predicted = float(self._total), self._true, self._predicted
+        chance = _ratio(true * 1.0 * predicted + (total - true) * (total - predicted), total**2)
+        score = _ratio(_ratio(self.tp() + self.tn(), total) - chance, 1 - chance)
+        return self._where_it_occurs(np.where(self.fp() + self.fn() == 0, 1.0, score))
+
+    def overall_mcc(self) -> float:
+        """Return the correlation of all classes at once: R_K of Gorodkin (2004), equation 8.
+
+        Where it is 0 / 0 (a single class in truth or prediction) it is 1 for a perfect answer and
+        else 0, as in scikit-learn; NaN without pixels.
+        """
+        true, predicted = self._true.astype(np.float64), self._predicted.astype(np.float64)
+        total, hits = float(self._total), float(self._hits.sum())
+        spread = np.sqrt(total**2 - predicted @ predicted) * np.sqrt(total**2 - true @ true)
+        if total > 0 and spread == 0:
+            return float(hits == total)
+        return float(_ratio(hits * total - true @ predicted, spread))
+
+    def overall_kappa(self) -> float:
+        """Return Cohen's kappa (1960) of all classes at once; 1 for a perfect answer."""
+        true, predicted = self._true.astype(np.float64), self._predicted.astype(np.float64)
+        if self._total and self._hits.sum() == self._total:
+            return 1.0
+        chance = _ratio(true @ predicted, float(self._total) ** 2)
+        return float(_ratio(self.pixel_accuracy() - chance, 1 - chance))
 
     def mean_iou(self) -> float:
         """Return the mean of `iou` over classes that occur in truth or prediction."""
@@ -158,14 +236,12 @@ class ConfusionMatrix:
 
     def _count(self, truth: NDArray, prediction: NDArray) -> NDArray[np.int64]:
         """Return the flat counts of one chunk, after a look at its range."""
-        _check_range(truth, self.classes, "truth")
-        _check_range(prediction, self.classes, "prediction")
-        # The smallest type that holds every key: the arithmetic then moves the fewest bytes.
-        key_type = np.min_scalar_type(self.classes**2 - 1)
-        keys = truth.astype(key_type)
-        np.multiply(keys, key_type.type(self.classes), out=keys)
-        np.add(keys, prediction, out=keys, casting="unsafe")
-        return np.bincount(keys, minlength=self.classes**2)
+        check_range(truth, self.classes, "truth")
+        check_range(prediction, self.classes, "prediction")
+        return joint_counts(truth, prediction, self.classes)
+
+    def _where_it_occurs(self, scores: NDArray) -> NDArray[np.float64]:
+        return np.where(self._true + self._predicted > 0, scores, np.nan)
 
     @property
     def _hits(self) -> NDArray[np.int64]:
@@ -182,43 +258,6 @@ class ConfusionMatrix:
     @property
     def _total(self) -> int:
         return int(self.counts.sum())
-
-
-def _as_array(labels: Any, side: str) -> NDArray:
-    """Return labels as a numpy array of integers; torch tensors come from any device."""
-    if hasattr(labels, "detach"):
-        labels = labels.detach().cpu().numpy()
-    labels = np.asarray(labels)
-    if labels.dtype == bool:
-        return labels.view(np.uint8)
-    if labels.dtype.kind not in "iu":
-        raise DataError(
-            f"The {side} has type {labels.dtype}; give integer labels (for probabilities their "
-            "argmax, or a threshold)."
-        )
-    return labels
-
-
-def _chunks(truth: NDArray, prediction: NDArray) -> Iterator[tuple[NDArray, NDArray]]:
-    if truth.flags.f_contiguous and prediction.flags.f_contiguous:
-        # Volumes often come in Fortran order; transposing both spares two copies.
-        truth, prediction = truth.T, prediction.T
-    truth, prediction = truth.reshape(-1), prediction.reshape(-1)
-    for start in range(0, truth.size, CHUNK):
-        yield truth[start : start + CHUNK], prediction[start : start + CHUNK]
-
-
-def _check_range(labels: NDArray, classes: int, side: str) -> None:
-    if labels.size == 0:
-        return
-    low = 0 if labels.dtype.kind == "u" else int(labels.min())
-    high = int(labels.max())
-    if low < 0 or high >= classes:
-        raise DataError(
-            f"The {side} holds the label {low if low < 0 else high}; a matrix of {classes} classes "
-            f"knows 0 to {classes - 1}. Give the number of classes that the maps have, or name a "
-            "value of the truth to leave out as ignore."
-        )
 
 
 def _ratio(numerator: ArrayLike, denominator: ArrayLike) -> NDArray[np.float64]:

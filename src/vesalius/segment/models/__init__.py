@@ -63,6 +63,10 @@ MODELS: dict[str, type[nn.Module]] = {
     "pspnet": PSPNet,
 }
 
+WIDTHS = ("width", "skip_width", "classifier_width", "low_level_width")
+SHARES = ("dropout",)
+"""Options that mean the same in every model that has them, and are checked for all."""
+
 
 def build(name: str, *, in_channels: int, classes: int, dims: int = 2, **options) -> nn.Module:
     """Return a model with fresh weights.
@@ -85,8 +89,17 @@ def build(name: str, *, in_channels: int, classes: int, dims: int = 2, **options
             raise unknown_name(f"option of the model '{name}'", option, known)
     problems = [
         f"{label} is {value}; it must be at least 1."
-        for label, value in (("in_channels", in_channels), ("classes", classes))
+        for label, value in (
+            ("in_channels", in_channels),
+            ("classes", classes),
+            *((label, options[label]) for label in WIDTHS if label in options),
+        )
         if value < 1
+    ]
+    problems += [
+        f"{label} is {options[label]}; it must be at least 0 and less than 1."
+        for label in SHARES
+        if not 0 <= options.get(label, 0) < 1
     ]
     if dims not in (2, 3):
         problems.append(f"dims is {dims}; use 2 for images or 3 for volumes.")

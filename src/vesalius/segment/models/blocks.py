@@ -215,9 +215,21 @@ def max_pool(x: Tensor, *, factor: int) -> Tensor:
 
 def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     """Interpolate linearly to a size, corners not aligned."""
-    if tuple(x.shape[2:]) == tuple(size):
+    if _same_size(x.shape[2:], size):
         return x
     return F.interpolate(x, size=tuple(size), mode=INTERPOLATIONS[x.ndim - 2], align_corners=False)
+
+
+def _same_size(size: Sequence[int], other: Sequence[int]) -> bool:
+    """Return whether two sizes are equal; in a captured graph, whether they are for every image.
+
+    There a map may have the size at hand by chance, for the image that happens to be traced.
+    """
+    if not torch.compiler.is_compiling():
+        return tuple(size) == tuple(other)
+    from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+    return all(statically_known_true(a == b) for a, b in zip(size, other, strict=True))
 
 
 def crop(x: Tensor, size: Sequence[int]) -> Tensor:

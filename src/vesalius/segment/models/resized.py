@@ -33,9 +33,10 @@ class ResizingConvolution(nn.Module):
 
     def forward(self, x: Tensor, size: Sequence[int] | None = None) -> Tensor:
         size = x.shape[2:] if size is None else size
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return super().forward(resize(x, size))
         growing = all(low <= high for low, high in zip(x.shape[2:], size, strict=True))
-        captured = torch.compiler.is_compiling() or torch.jit.is_tracing()
-        if tuple(size) == tuple(x.shape[2:]) or captured or not growing:
+        if tuple(size) == tuple(x.shape[2:]) or not growing:
             return super().forward(resize(x, size))
         return convolve_resized(x, size, self.weight, self.bias)
 
