@@ -65,3 +65,14 @@ def test_the_card_speaks_chinese(tmp_path, monkeypatch):
     text = model_card(make_run(tmp_path / "run"))
     assert "由作者补充" in text
     assert "不是医疗器械" in text
+
+
+def test_the_card_of_last_weights_does_not_say_that_they_were_chosen(tmp_path):
+    folder = make_run(tmp_path / "run")
+    chosen = model_card(folder)
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(recipe.read_text() + "\nkeep: last\n")
+    last = model_card(folder)
+    assert "chosen by the validation score" in chosen
+    assert "chosen by the validation score" not in last
+    assert "none: the last weights" in last

@@ -20,7 +20,7 @@ from vesalius.segment.instances import (
     split_foreground,
 )
 from vesalius.segment.recipe import SegmentRecipe
-from vesalius.segment.scores import score_objects
+from vesalius.segment.scores import score_cases, score_objects
 from vesalius.segment.task import SegmentTask
 
 
@@ -126,6 +126,22 @@ def test_object_scores_by_hand():
     assert scores.cases["a"]["predicted_objects"] == 2
     assert scores.cases["a"]["dice"] == pytest.approx(2 * 12 / (32 + 16))
     assert list(scores.labels) == ["background", "foreground"]
+
+
+def test_intervals_resample_patients_where_cases_share_them():
+    rng = np.random.default_rng(0)
+    truth = [rng.integers(0, 2, (12, 12)) for _ in range(2)] * 3
+    # Two cases of a patient are alike, so six cases hold no more than three tell.
+    found = [
+        np.where(rng.random((12, 12)) < share, mask, 0)
+        for share, mask in zip((0.3, 0.3, 0.6, 0.6, 0.9, 0.9), truth, strict=True)
+    ]
+    pairs = [(f"c{i}", t, p) for i, (t, p) in enumerate(zip(truth, found, strict=True))]
+    patients = {f"c{i}": f"p{i // 2}" for i in range(6)}
+    names = ["background", "foreground"]
+    alone = score_cases(pairs, names).intervals["dice"]
+    together = score_cases(pairs, names, groups=patients).intervals["dice"]
+    assert together[1] - together[0] > alone[1] - alone[0]
 
 
 def test_ignored_pixels_are_no_objects():

@@ -56,7 +56,7 @@ def model_card(
         _section(say("Data", "数据"), _data(run, data=data, data_licence=data_licence)),
         _section(say("Scores", "分数"), _scores(run)),
         _section(say("Train again", "重新训练"), _retrain(run)),
-        _section(say("Limits", "局限"), _limits()),
+        _section(say("Limits", "局限"), _limits(run)),
         _section(say("Reporting", "报告清单"), _checklist(run, data=data)),
     ]
     if citations:
@@ -146,14 +146,17 @@ def _retrain(run: RunFolder) -> str:
     return f"```bash\n{command}\n```\n" + (f"\n{took}{where}.\n" if took else "")
 
 
-def _limits() -> str:
+def _limits(run: RunFolder) -> str:
+    chosen = say(
+        "The weights were chosen by the validation score, which is therefore somewhat too good. ",
+        "权重按验证分数挑选，该分数因此略为偏高。",
+    )
     return say(
         "The scores hold for the data named above and for data drawn in the same way. Other "
-        "devices, sites and patient groups were not tested. The weights were chosen by the "
-        "validation score, which is therefore somewhat too good. Not for diagnosis or "
-        "treatment.\n",
+        "devices, sites and patient groups were not tested. "
+        f"{'' if run.keeps_last else chosen}Not for diagnosis or treatment.\n",
         "以上分数只适用于所列数据及以相同方式取得的数据；其他设备、机构和人群未经检验。"
-        "权重按验证分数挑选，该分数因此略为偏高。不得用于诊断或治疗。\n",
+        f"{'' if run.keeps_last else chosen}不得用于诊断或治疗。\n",
     )
 
 
@@ -197,6 +200,8 @@ def _checklist(run: RunFolder, *, data: str | None) -> str:
 def _choice(run: RunFolder) -> str | None:
     if not run.headline:
         return None
+    if run.keeps_last:
+        return say("none: the last weights", "未挑选：取最后的权重")
     return say(f"by {run.headline} on validation cases", f"按验证病例的 {run.headline}")
 
 

@@ -45,7 +45,7 @@ def report_comparison(
         *_labels(read),
         *gallery(pictures),
         *_recipes(read),
-        limits(),
+        limits(*(run for _, run in read)),
     ]
     return write_page(path, title=title, subtitle=" · ".join(names), sections=sections)
 

@@ -70,6 +70,11 @@ class RunFolder:
         model = self.config.get("model") or self.recipe_values.get("model") or ""
         return str(model.get("name", "")) if isinstance(model, Mapping) else str(model)
 
+    @property
+    def keeps_last(self) -> bool:
+        """Whether the last weights were kept whatever their score, so that none was chosen."""
+        return self.recipe_values.get("keep") == "last"
+
     @cached_property
     def recipe_values(self) -> Mapping[str, Any]:
         """The recipe as plain values; {} where there is none.

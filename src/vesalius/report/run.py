@@ -47,7 +47,7 @@ def report_run(folder: str | Path, *, pictures: Sequence[Picture] = ()) -> Path:
         *learning_curves(run),
         *case_table(run),
         *how_it_was_made(run),
-        limits(),
+        limits(run),
     ]
     path = run.path / "report.html"
     return write_page(path, title=_title(run), subtitle=_subtitle(run), sections=sections)
@@ -238,8 +238,13 @@ def how_it_was_made(run: RunFolder) -> list[Section]:
     return sections
 
 
-def limits() -> Section:
+def limits(*runs: RunFolder) -> Section:
     """Return what the numbers do not show."""
+    chosen = say(
+        "The kept weights were chosen by the validation score, so that score is somewhat "
+        "too good; a set that no decision has seen is needed for a final number.",
+        "保留的权重是按验证分数挑选的，因此该分数略为偏高；最终结论需要一份从未参与任何决策的数据。",
+    )
     return Text(
         [
             say(
@@ -249,11 +254,7 @@ def limits() -> Section:
                 "这是研究软件，不是医疗器械。以上分数只适用于所列病例及以相同方式取得的数据；"
                 "其他设备、医院、染色流程和人群均未经检验。",
             ),
-            say(
-                "The kept weights were chosen by the validation score, so that score is somewhat "
-                "too good; a set that no decision has seen is needed for a final number.",
-                "保留的权重是按验证分数挑选的，因此该分数略为偏高；最终结论需要一份从未参与任何决策的数据。",
-            ),
+            *([] if all(run.keeps_last for run in runs) else [chosen]),
         ],
         title=say("Limits", "局限"),
     )

@@ -5,7 +5,7 @@ A label that is neither in a case's truth nor in its prediction gives NaN and is
 (how often is counted); one that is missed or invented gives 0 and is never left out.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +25,7 @@ def score_cases(
     labels: Sequence[str],
     *,
     ignore: int | None = None,
+    groups: Mapping[str, str] | None = None,
 ) -> Scores:
     """Compare truths with predictions, one case after the other.
 
@@ -32,6 +33,7 @@ def score_cases(
         pairs: (case id, true class indices, predicted class indices).
         labels: names of the classes, the background first.
         ignore: class index of the truth that counts for nothing.
+        groups: case id -> patient; intervals then resample patients, not cases.
 
     Returns:
         values: `dice` (headline) and `iou`: means over cases and foreground labels; over all
@@ -56,41 +58,51 @@ def score_cases(
             f"dice {labels[i]}": float(row["dice"][i]) for i in range(1, len(labels))
         }
     stacked = {name: np.array(rows).reshape(-1, len(labels)) for name, rows in table.items()}
+    units = _units(cases, groups)
     return Scores(
         headline="dice",
         values=_overall(whole, stacked),
         labels=_per_label(whole, stacked, labels),
         cases=cases,
         intervals={
-            name: _ends([row[name] for row in cases.values()])[0] for name in ("dice", "iou")
+            name: _ends([row[name] for row in cases.values()], units)[0] for name in ("dice", "iou")
         },
-        label_intervals=_label_intervals(stacked, labels),
+        label_intervals=_label_intervals(stacked, labels, units),
     )
 
 
-def _label_intervals(stacked, labels) -> dict[str, dict[str, tuple[float, float]]]:
-    ends = {name: _ends(stacked[name]) for name in PER_CASE}
+def _units(cases: Iterable[str], groups: Mapping[str, str] | None) -> list[str] | None:
+    """Return the patient of each case, or None where every case is one of its own."""
+    return None if groups is None else [groups.get(case) or case for case in cases]
+
+
+def _label_intervals(stacked, labels, units) -> dict[str, dict[str, tuple[float, float]]]:
+    ends = {name: _ends(stacked[name], units) for name in PER_CASE}
     return {label: {name: ends[name][i] for name in PER_CASE} for i, label in enumerate(labels)}
 
 
-def _ends(values) -> list[tuple[float, float]]:
+def _ends(values, units: list[str] | None) -> list[tuple[float, float]]:
     """Return the ends of the interval of each column's mean; NaN for fewer than two cases."""
     table = np.asarray(values, np.float64)
     if not len(table):
         return [(float("nan"), float("nan"))] * (table.shape[1] if table.ndim > 1 else 1)
     table = table.reshape(len(table), -1)
-    found = bootstrap(table, resamples=RESAMPLES)
+    found = bootstrap(table, resamples=RESAMPLES, groups=units)
     return [(float(low), float(high)) for low, high in zip(found.low, found.high, strict=True)]
 
 
 def score_objects(
-    pairs: Iterable[tuple[str, np.ndarray, np.ndarray]], *, ignore: int | None = None
+    pairs: Iterable[tuple[str, np.ndarray, np.ndarray]],
+    *,
+    ignore: int | None = None,
+    groups: Mapping[str, str] | None = None,
 ) -> Scores:
     """Compare true with predicted objects, one case after the other.
 
     Args:
         pairs: (case id, true instances, predicted instances); 0 is the background.
         ignore: value of the truth that counts for nothing.
+        groups: case id -> patient; intervals then resample patients, not cases.
 
     Returns:
         values: `instance_f1` (headline): F1 of objects matched at IoU above 0.5, over the objects
@@ -107,7 +119,7 @@ def score_objects(
             objects[case_id] = panoptic_quality(truth, prediction)
             yield case_id, np.where(valid, truth > 0, -1), prediction > 0
 
-    scores = score_cases(foregrounds(), ["background", "foreground"], ignore=-1)
+    scores = score_cases(foregrounds(), ["background", "foreground"], ignore=-1, groups=groups)
     for case_id, row in objects.items():
         scores.cases[case_id] |= {
             "instance_f1": row["rq"],
@@ -119,16 +131,17 @@ def score_objects(
         scores,
         headline="instance_f1",
         values=_of_objects(objects) | scores.values,
-        intervals=_object_intervals(objects) | dict(scores.intervals),
+        intervals=_object_intervals(objects, groups) | dict(scores.intervals),
     )
 
 
-def _object_intervals(objects) -> dict[str, tuple[float, float]]:
+def _object_intervals(objects, groups) -> dict[str, tuple[float, float]]:
     """Return the interval of the pooled F1, which is a Dice of counted objects."""
     if not objects:
         return {}
     counts = {key: np.array([[int(row[key])] for row in objects.values()]) for key in _COUNTS}
-    found = bootstrap_counts(counts, resamples=RESAMPLES)["mean_dice"]
+    units = _units(objects, groups)
+    found = bootstrap_counts(counts, resamples=RESAMPLES, groups=units)["mean_dice"]
     return {"instance_f1": (float(found.low), float(found.high))}
 
 

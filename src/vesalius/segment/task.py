@@ -197,17 +197,18 @@ class SegmentTask:
         """
         prepared = self._ready()
         by_id = {case.id: case for case in cases}
+        groups = {case.id: case.group for case in cases if case.group}
         if not self.parts_objects:
             pairs = (
                 (item.id, prepared.truth(by_id[item.id]), self.classes(item))
                 for item in predictions
             )
-            return score_cases(pairs, self.label_names, ignore=data.IGNORED)
+            return score_cases(pairs, self.label_names, ignore=data.IGNORED, groups=groups)
         found = (
             (item.id, prepared.mask_values(by_id[item.id]), self.objects(item))
             for item in predictions
         )
-        return score_objects(found, ignore=self.recipe.data.ignore)
+        return score_objects(found, ignore=self.recipe.data.ignore, groups=groups)
 
     def _ready(self) -> Prepared:
         if self._prepared is None:
