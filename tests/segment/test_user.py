@@ -177,3 +177,9 @@ def test_segments_keep_their_names_and_must_agree_on_their_numbers(pictures):
     with pytest.raises(DataError, match="number their segments differently") as caught:
         _segment_names(cases, [first, alone])
     assert any("'tumour' in" in problem for problem in caught.value.problems)
+
+
+def test_folds_and_validation_cases_exclude_each_other(pictures, tmp_path):
+    with pytest.raises(RecipeError, match=r"data\.folds"):
+        segment.train(pictures, valid=pictures, out=tmp_path / "r", quiet=True, **{"data.folds": 3})
+    assert not (tmp_path / "r").exists()

@@ -137,9 +137,11 @@ def _notes(scores: "FolderScores") -> list[str]:
     notes = [
         say(
             f"{len(scores.files)} cases, profile {scores.settings.profiles[0]}; means with "
-            f"{percent} % bootstrap intervals over cases; distances in mm.",
+            f"{percent} % bootstrap intervals over cases; distances in mm, or in pixels of masks "
+            "that store no spacing.",
             f"{len(scores.files)} 个病例，约定 {scores.settings.profiles[0]}；"
-            f"平均值附病例 bootstrap {percent}% 区间；距离单位 mm。",
+            f"平均值附病例 bootstrap {percent}% 区间；距离单位 mm；"
+            "掩码未存体素大小时为像素。",
         )
     ]
     for row in scores.labels.values():

@@ -65,6 +65,8 @@ def train(
     else:
         chosen = SegmentRecipe.load(recipe, items)
         task = SegmentTask(chosen)
+    if valid is not None and chosen.data.folds is not None:
+        raise RecipeError("data.folds holds cases of the source out; leave it, or valid, out")
     folder = _run_folder(out, chosen.model.name, resume)
     cases = task.cases(source)
     if valid is None:
