@@ -37,15 +37,6 @@ LITE_GOLDEN = {
 }
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small tensors: more threads would only wait for one another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def numbered_names(pattern, stage_depths):
     return [
         pattern.format(stage=stage + 1, block=block)

@@ -34,15 +34,6 @@ every_loss = pytest.mark.parametrize("name", LOSSES)
 every_channels = pytest.mark.parametrize("channels", [1, 3])
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small tensors: more threads would only wait for one another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def example(channels, size=(24, 26), *, batch=2, seed=0, dtype=torch.float32):
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(batch, channels, *size, generator=generator, dtype=dtype)

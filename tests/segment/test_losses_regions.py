@@ -34,15 +34,6 @@ every_loss = pytest.mark.parametrize("name", REGIONAL)
 seeds = st.integers(0, 10_000)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small tensors: more threads would only wait for one another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def example(channels, size=(12, 14), *, batch=2, seed=0, dtype=torch.float64):
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(batch, channels, *size, generator=generator, dtype=dtype)

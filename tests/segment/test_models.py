@@ -20,15 +20,6 @@ SMALL = {"unet": {"widths": (4, 6, 8)}, "unet_3_plus": {"widths": (4, 6, 8), "sk
 GUIDED = {"widths": (4, 6, 8), "skip_width": 3, "classification_guided": True}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small tensors: more threads would only wait for one another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def parameters(model):
     return sum(parameter.numel() for parameter in model.parameters())
 

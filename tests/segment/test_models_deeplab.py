@@ -25,15 +25,6 @@ AUXILIARY = 1024 * 256 * 9 + 2 * 256 + 256 * 21 + 21
 EXTRA = 256 * 256 * 9 + 2 * 256
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small tensors: more threads would only wait for one another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def models():
     """One of each, drawn once: a ResNet takes a while to draw."""

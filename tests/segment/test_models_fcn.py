@@ -16,15 +16,6 @@ VGG16 = 138_357_544  # torchvision's count, with its classifier of 1000
 SCORES = 4096 * 21 + 21 - (4096 * 1000 + 1000)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small tensors: more threads would only wait for one another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def wake(model):
     """Draw the score layers, which start at zero."""
     for score in (model.score, *model.skip_scores):

@@ -12,15 +12,6 @@ from vesalius.segment.models.pspnet import PyramidPooling, region_means
 SMALL = {"encoder": "resnet18", "width": 16}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small tensors: more threads would only wait for one another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def model():
     """Drawn once: a ResNet takes a while to draw."""

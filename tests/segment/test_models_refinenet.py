@@ -17,15 +17,6 @@ NAMES = ("refinenet", "light_weight_refinenet")
 SMALL = {"encoder": "resnet18", "width": 4}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small tensors: more threads would only wait for one another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module", params=NAMES)
 def small(request):
     """One small model for all tests that do not change it."""

@@ -16,15 +16,6 @@ CONVOLVE = {2: F.conv2d, 3: F.conv3d}
 SMALL = {"widths": (4, 6, 8, 10), "skip_width": 3, "deep_supervision": True}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small tensors: more threads would only wait for one another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def example(low, *, seed=0, dtype=torch.float64):
     torch.manual_seed(seed)
     x = torch.randn(2, 4, *low, dtype=dtype)

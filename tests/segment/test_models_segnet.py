@@ -13,15 +13,6 @@ from vesalius.segment.models.segnet import unpool
 SMALL = {"widths": (4, 6, 8, 8, 8)}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small tensors: more threads would only wait for one another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def test_parameters_are_those_of_vgg_its_mirror_and_a_plain_classifier():
     with torch.device("meta"):
         model = build("segnet", in_channels=3, classes=21)

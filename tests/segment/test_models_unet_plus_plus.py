@@ -7,18 +7,9 @@ from torch import nn
 
 from vesalius.errors import RecipeError
 from vesalius.segment.models import Outputs, build
-from vesalius.segment.models.unet_plus_plus import NestedNode
+from vesalius.segment.models.unet import UpBlock
 
 SMALL = {"widths": (4, 6, 8, 10)}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small tensors: more threads would only wait for one another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def small(*, classes=2, **options):
@@ -178,11 +169,11 @@ def test_nests_are_normalised_on_request_alone():
 
 def test_a_node_cuts_what_its_upsampling_has_too_much():
     torch.manual_seed(0)
-    node = NestedNode(3, 2, 4, normalisation=None, dims=2)
+    node = UpBlock(3, 2, 4, normalisation=None, dims=2)
     coarse, skip = torch.randn(1, 3, 3, 4), torch.randn(1, 2, 5, 7)
     up = F.conv_transpose2d(coarse, node.up.weight, node.up.bias, stride=2, padding=1)
     expected = node.convolutions(torch.cat([up[..., :5, :7], skip], dim=1))
-    torch.testing.assert_close(node(coarse, [skip]), expected)
+    torch.testing.assert_close(node(coarse, skip), expected)
 
 
 def test_a_few_steps_fit_a_square():

@@ -18,15 +18,6 @@ from vesalius.segment.models.state_dicts import SOURCES, convert, key_map, load
 WIDTHS = (4, 6, 8, 10, 12)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small tensors: more threads would only wait for one another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 class Layers:
     """Layers by name; the weights of one are drawn when it is first met."""
 

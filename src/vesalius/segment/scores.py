@@ -12,9 +12,8 @@ import numpy as np
 
 from vesalius.engine.task import Scores
 from vesalius.segment.metrics import ConfusionMatrix, bootstrap, bootstrap_counts
-from vesalius.segment.metrics.instances import panoptic_quality
+from vesalius.segment.metrics.instances import Matches, match_instances, pooled_panoptic_quality
 
-_COUNTS = ("tp", "fp", "fn")
 RESAMPLES = 2000
 """Bootstrap resamples of a score's interval; training evaluates often."""
 PER_CASE = ("dice", "iou", "precision", "recall")
@@ -110,22 +109,22 @@ def score_objects(
         quality over all objects; then the scores of `score_cases` for the foreground as a whole.
         cases: per case the same, with `objects` and `predicted_objects`.
     """
-    objects: dict[str, dict[str, float]] = {}
+    objects: dict[str, Matches] = {}
 
     def foregrounds() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         for case_id, truth, prediction in pairs:
             valid = np.ones(truth.shape, bool) if ignore is None else truth != ignore
             truth, prediction = truth * valid, prediction * valid
-            objects[case_id] = panoptic_quality(truth, prediction)
+            objects[case_id] = match_instances(truth, prediction)
             yield case_id, np.where(valid, truth > 0, -1), prediction > 0
 
     scores = score_cases(foregrounds(), ["background", "foreground"], ignore=-1, groups=groups)
-    for case_id, row in objects.items():
+    for case_id, found in objects.items():
         scores.cases[case_id] |= {
-            "instance_f1": row["rq"],
-            "pq": row["pq"],
-            "objects": row["tp"] + row["fn"],
-            "predicted_objects": row["tp"] + row["fp"],
+            "instance_f1": found.f1,
+            "pq": pooled_panoptic_quality([found])["pq"],
+            "objects": found.tp + found.fn,
+            "predicted_objects": found.tp + found.fp,
         }
     return replace(
         scores,
@@ -135,27 +134,25 @@ def score_objects(
     )
 
 
-def _object_intervals(objects, groups) -> dict[str, tuple[float, float]]:
+def _object_intervals(objects: Mapping[str, Matches], groups) -> dict[str, tuple[float, float]]:
     """Return the interval of the pooled F1, which is a Dice of counted objects."""
     if not objects:
         return {}
-    counts = {key: np.array([[int(row[key])] for row in objects.values()]) for key in _COUNTS}
+    counts = {
+        key: np.array([[getattr(found, key)] for found in objects.values()])
+        for key in ("tp", "fp", "fn")
+    }
     units = _units(objects, groups)
     found = bootstrap_counts(counts, resamples=RESAMPLES, groups=units)["mean_dice"]
     return {"instance_f1": (float(found.low), float(found.high))}
 
 
-def _of_objects(objects: dict[str, dict[str, float]]) -> dict[str, float]:
-    hits, invented, missed = (sum(row[key] for row in objects.values()) for key in _COUNTS)
-    overlap = sum(row["sq"] * row["tp"] for row in objects.values() if row["tp"])
-    recognition = hits / (hits + (invented + missed) / 2) if hits + invented + missed else np.nan
-    segmentation = overlap / hits if hits else np.nan
+def _of_objects(objects: Mapping[str, Matches]) -> dict[str, float]:
+    pooled = pooled_panoptic_quality(objects.values())
     return {
-        "instance_f1": float(recognition),
-        "mean_instance_f1": _mean(np.array([row["rq"] for row in objects.values()], float)),
-        "pq": float(recognition * segmentation) if hits else float(recognition),
-        "sq": float(segmentation),
-        "rq": float(recognition),
+        "instance_f1": pooled["rq"],
+        "mean_instance_f1": _mean(np.array([found.f1 for found in objects.values()], float)),
+        **{name: pooled[name] for name in ("pq", "sq", "rq")},
     }
 
 

@@ -138,12 +138,10 @@ def _is_known(cell: Mapping[str, Any] | None) -> bool:
 
 def with_interval(cell: Mapping[str, Any]) -> str:
     """Write "0.8712 [0.8610, 0.8799]", without brackets where there is no interval."""
-    from vesalius.report.tables import format_value
+    from vesalius.report import tables
 
-    mean, low, high = (format_value(cell.get(key)) for key in ("mean", "low", "high"))
-    if any(math.isnan(finite(cell.get(key))) for key in ("low", "high")):
-        return mean
-    return f"{mean} [{low}, {high}]"
+    ends = [finite(cell.get(key)) for key in ("low", "high")]
+    return tables.format_value(tables.with_interval(cell.get("mean"), ends))
 
 
 def to_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], suffix: str) -> str:

@@ -64,6 +64,7 @@ MODELS: dict[str, type[nn.Module]] = {
 }
 
 WIDTHS = ("width", "skip_width", "classifier_width", "low_level_width")
+COUNTS = ("pooling_stages", "output_units")
 SHARES = ("dropout",)
 """Options that mean the same in every model that has them, and are checked for all."""
 
@@ -87,14 +88,12 @@ def build(name: str, *, in_channels: int, classes: int, dims: int = 2, **options
     for option in options:
         if option not in known:
             raise unknown_name(f"option of the model '{name}'", option, known)
+    numbers = {"in_channels": in_channels, "classes": classes, **options}
     problems = [
-        f"{label} is {value}; it must be at least 1."
-        for label, value in (
-            ("in_channels", in_channels),
-            ("classes", classes),
-            *((label, options[label]) for label in WIDTHS if label in options),
-        )
-        if value < 1
+        f"{label} is {numbers[label]}; it must be at least {least}."
+        for least, labels in ((1, ("in_channels", "classes", *WIDTHS)), (0, COUNTS))
+        for label in labels
+        if numbers.get(label, least) < least
     ]
     problems += [
         f"{label} is {options[label]}; it must be at least 0 and less than 1."

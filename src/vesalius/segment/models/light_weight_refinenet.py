@@ -9,14 +9,11 @@ As in the authors' code there is no dropout before the classifier. Beyond it: as
 Their MobileNet-v2 variant (six maps, ReLU6) is another network and not built here.
 """
 
-from torch import Tensor, nn
-
 from vesalius.images import encoders
-from vesalius.segment.models.blocks import resize
-from vesalius.segment.models.refinenet import LEVELS, RefineDecoder, check_options
+from vesalius.segment.models.refinenet import LEVELS, Refined, RefineDecoder
 
 
-class LightWeightRefineNet(nn.Module):
+class LightWeightRefineNet(Refined):
     """Light-Weight RefineNet.
 
     Args:
@@ -49,7 +46,6 @@ class LightWeightRefineNet(nn.Module):
         dropout: float = 0.5,
     ):
         super().__init__()
-        check_options(width=width, pooling_stages=pooling_stages, dropout=dropout)
         self.encoder = encoders.build(
             str(encoder), in_channels=in_channels, weights=encoder_weights, dims=dims
         )
@@ -65,10 +61,3 @@ class LightWeightRefineNet(nn.Module):
             final_dropout=0.0,
             dims=dims,
         )
-
-    def forward(self, images: Tensor) -> Tensor:
-        return resize(self.coarse_logits(images), images.shape[2:])
-
-    def coarse_logits(self, images: Tensor) -> Tensor:
-        """Return logits as the original network does, at the stride of the finest block."""
-        return self.decoder(self.encoder(images))

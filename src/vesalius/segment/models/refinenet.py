@@ -25,7 +25,6 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vesalius.errors import RecipeError
 from vesalius.images import encoders
 from vesalius.segment.models.blocks import CONVOLUTIONS, INTERPOLATIONS, MAX_POOLINGS, resize
 
@@ -184,7 +183,18 @@ class RefineDecoder(nn.Module):
         return self.head(self.final_dropout(x))
 
 
-class RefineNet(nn.Module):
+class Refined(nn.Module):
+    """An encoder and a `RefineDecoder`: what RefineNet and its light-weight form share."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return resize(self.coarse_logits(images), images.shape[2:])
+
+    def coarse_logits(self, images: Tensor) -> Tensor:
+        """Return logits as the original network does, at the stride of the finest block."""
+        return self.decoder(self.encoder(images))
+
+
+class RefineNet(Refined):
     """RefineNet.
 
     Args:
@@ -221,9 +231,6 @@ class RefineNet(nn.Module):
         dropout: float = 0.5,
     ):
         super().__init__()
-        check_options(width=width, pooling_stages=pooling_stages, dropout=dropout)
-        if output_units < 0:
-            raise RecipeError(f"output_units is {output_units}; it must be at least 0.")
         self.encoder = encoders.build(
             str(encoder), in_channels=in_channels, weights=encoder_weights, dims=dims
         )
@@ -239,26 +246,6 @@ class RefineNet(nn.Module):
             final_dropout=dropout,
             dims=dims,
         )
-
-    def forward(self, images: Tensor) -> Tensor:
-        return resize(self.coarse_logits(images), images.shape[2:])
-
-    def coarse_logits(self, images: Tensor) -> Tensor:
-        """Return logits as the original network does, at the stride of the finest block."""
-        return self.decoder(self.encoder(images))
-
-
-def check_options(*, width: int, pooling_stages: int, dropout: float) -> None:
-    """Refuse values that build no sensible RefineNet, all at once."""
-    problems = [
-        f"{name} is {value}; it must be at least {least}."
-        for name, value, least in (("width", width, 1), ("pooling_stages", pooling_stages, 0))
-        if value < least
-    ]
-    if not 0 <= dropout < 1:
-        problems.append(f"dropout is {dropout}; it must be at least 0 and less than 1.")
-    if problems:
-        raise RecipeError("A RefineNet cannot be built so:", problems)
 
 
 def _convolution(in_channels: int, out_channels: int, *, kernel: int, dims: int) -> nn.Module:

@@ -27,7 +27,10 @@ from vesalius.segment.models.blocks import (
 
 
 class UpBlock(nn.Module):
-    """Double the size by a transposed convolution, join the skip, convolve twice."""
+    """Double the size by a transposed convolution, join maps of the finer level, convolve twice.
+
+    `skip_channels` counts the channels of all maps that are joined: one in U-Net, more in U-Net++.
+    """
 
     def __init__(
         self,
@@ -44,10 +47,10 @@ class UpBlock(nn.Module):
             out_channels + skip_channels, out_channels, normalisation=normalisation, dims=dims
         )
 
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        # Encoders round sizes up, so twice the coarse side is the skip's side or one more.
-        x = crop(self.up(x), skip.shape[2:])
-        return self.convolutions(torch.cat([x, skip], dim=1))
+    def forward(self, x: Tensor, *skips: Tensor) -> Tensor:
+        # Encoders round sizes up, so twice the coarse side is the skips' side or one more.
+        x = crop(self.up(x), skips[0].shape[2:])
+        return self.convolutions(torch.cat([x, *skips], dim=1))
 
 
 class UNet(nn.Module):

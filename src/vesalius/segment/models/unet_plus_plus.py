@@ -15,44 +15,17 @@ code averages them there too.
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from vesalius.segment.models.blocks import (
     CONVOLUTIONS,
-    TRANSPOSED_CONVOLUTIONS,
     ZJU_WIDTHS,
-    DoubleConv,
     Normalisation,
     build_encoder,
-    crop,
     initialise,
     resize,
 )
-
-
-class NestedNode(nn.Module):
-    """Double the size of a coarser node, join the nodes of this level, convolve twice."""
-
-    def __init__(
-        self,
-        in_channels: int,
-        skip_channels: int,
-        out_channels: int,
-        *,
-        normalisation: Normalisation | None,
-        dims: int,
-    ):
-        super().__init__()
-        self.up = TRANSPOSED_CONVOLUTIONS[dims](in_channels, out_channels, 4, stride=2, padding=1)
-        self.convolutions = DoubleConv(
-            out_channels + skip_channels, out_channels, normalisation=normalisation, dims=dims
-        )
-
-    def forward(self, x: Tensor, skips: Sequence[Tensor]) -> Tensor:
-        # Encoders round sizes up, so twice the coarse side is the skips' side or one more.
-        x = crop(self.up(x), skips[0].shape[2:])
-        return self.convolutions(torch.cat([x, *skips], dim=1))
+from vesalius.segment.models.unet import UpBlock
 
 
 class UNetPlusPlus(nn.Module):
@@ -105,7 +78,7 @@ class UNetPlusPlus(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.columns = nn.ModuleList(
             nn.ModuleList(
-                NestedNode(
+                UpBlock(
                     channels[level + 1] if column == 1 else widths[level + 1],
                     channels[level] + (column - 1) * widths[level],
                     widths[level],
@@ -136,7 +109,7 @@ class UNetPlusPlus(nn.Module):
         levels = [[x] for x in features]
         for column in self.columns:
             # All nodes of a column read the columns to its left, so its own are added at the end.
-            nodes = [node(levels[i + 1][-1], levels[i]) for i, node in enumerate(column)]
+            nodes = [node(levels[i + 1][-1], *levels[i]) for i, node in enumerate(column)]
             for level, node in zip(levels, nodes, strict=False):
                 level.append(node)
         return levels[0][1:]
