@@ -37,7 +37,7 @@ def test_an_unknown_key_is_named_with_its_nearest_and_all_known_ones():
     (problem,) = problems(None, "optimizer.learning_rat=1")
     assert problem == (
         "optimizer.learning_rat: unknown key. Did you mean 'learning_rate'? "
-        "Known: name, learning_rate, weight_decay, betas"
+        "Known: name, learning_rate, weight_decay, betas, layer_decay"
     )
 
 
@@ -93,7 +93,7 @@ def test_a_single_value_where_a_block_belongs_gets_an_example(given):
 
 def test_a_block_without_a_name_says_so():
     (problem,) = problems(None, "pieces=[{decay: 0.5}]")
-    assert problem == "pieces.0: needs a name. Known: ema, swa, mixup"
+    assert problem == "pieces.0: needs a name. Known: ema, swa, mixup, unfreeze"
 
 
 def test_a_rule_between_two_keys_gives_its_own_words():

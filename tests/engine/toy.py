@@ -107,5 +107,5 @@ def collate(items):
     return Batch(list(ids), torch.stack(points), torch.tensor(targets))
 
 
-def load_task(recipe, config):
+def load_task(recipe, config, assets=None):
     return ToyTask(recipe, **config)

@@ -212,11 +212,26 @@ def make_attack(on: On, match: str, model: nn.Module, *, weights: bool = False) 
     if on == "inputs":
         return InputAttack()
     if on == "activations":
-        return ActivationAttack(match, model)
+        return ActivationAttack(_embedding(model) if match == "auto" else match, model)
     if on == "weights" and weights:
-        return WeightAttack(match, model)
+        return WeightAttack(_embedding(model, ".weight") if match == "auto" else match, model)
     known = "inputs, activations" + (", weights" if weights else "")
     raise RecipeError(f"step.on='{on}': this step perturbs one of {known}")
+
+
+def _embedding(model: nn.Module, suffix: str = "") -> str:
+    """Return the name of the module that embeds inputs; a pattern where the model names none."""
+    model = unwrapped(model)
+    if not hasattr(model, "get_input_embeddings"):
+        return f"*embed*{suffix}"
+    wanted = model.get_input_embeddings()
+    name = next((name for name, module in model.named_modules() if module is wanted), None)
+    if not name:
+        raise RecipeError(
+            "step.match=auto: the model's get_input_embeddings() returns none of its modules; "
+            "name the module in step.match"
+        )
+    return _without_prefix(name) + suffix
 
 
 def _runnable(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -75,7 +75,7 @@ class PretrainedModel(
     def _save_pretrained(self, save_directory: Path) -> None:
         folder = Path(save_directory)
         with files.storage_errors(folder):
-            for name in _CARRIED:
+            for name in (*_CARRIED, *self.run.config.get("assets", ())):
                 source = self.run.folder / name
                 if source.exists() and source.resolve() != (folder / name).resolve():
                     text = source.read_text(encoding="utf-8")

@@ -160,6 +160,8 @@ class _Fit:
                     saved = time.monotonic()
                 if stop and done < self.total:
                     raise InterruptedRun(self.out, done, self.total)
+            if self.total == 0:
+                self._evaluate(0)
         return self._end()
 
     # --- its parts, in the order of their use ---------------------------------------------------
@@ -183,6 +185,8 @@ class _Fit:
             self.seconds = progress["seconds"]
             self.scaler.load_state_dict(progress["scaler"])
             self.progress.done = first
+            for piece in self.pieces:
+                piece.resumed(first)
         if self.rank == 0:
             self.history = History(self.out / "history.jsonl", keep_until=first)
         return first

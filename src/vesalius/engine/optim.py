@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from vesalius.block import Block
+from vesalius.errors import RecipeError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,12 +30,20 @@ class AdamW(Block):
     """not applied to biases and normalisation weights"""
     betas: tuple[_Decay, _Decay] = (0.9, 0.999)
     """decay of the first and second moment"""
+    layer_decay: float = Field(1.0, gt=0, le=1)
+    """each layer's rate is that of the layer above times this (Howard and Ruder 2018: 1/2.6);
+    for models that know their layers, such as text encoders"""
 
     def build(self, model: "nn.Module") -> "Optimizer":
         """Return the torch optimiser over `model`'s parameters."""
         import torch
 
-        groups = decay_groups(model.named_parameters(), self.weight_decay)
+        if self.layer_decay == 1.0:
+            groups = decay_groups(model.named_parameters(), self.weight_decay)
+        else:
+            groups = layer_groups(
+                model, self.weight_decay, rate=self.learning_rate, decay=self.layer_decay
+            )
         return torch.optim.AdamW(groups, lr=self.learning_rate, betas=self.betas)
 
 
@@ -76,6 +85,34 @@ def decay_groups(parameters: Iterable, weight_decay: float) -> list[dict]:
         {"params": kept, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
+
+
+def layer_groups(
+    model: "nn.Module", weight_decay: float, *, rate: float, decay: float
+) -> list[dict]:
+    """Split parameters by the model's `layer_of(name)`: the top layer has the full rate.
+
+    Raises:
+        RecipeError: the model does not know its layers.
+    """
+    from vesalius.engine.distributed import unwrapped
+
+    layer_of = getattr(unwrapped(model), "layer_of", None)
+    if layer_of is None:
+        raise RecipeError(
+            "optimizer.layer_decay needs a model that knows its layers; "
+            f"{type(unwrapped(model)).__name__} does not. Leave it at 1."
+        )
+    named = list(unwrapped(model).named_parameters())
+    layers: dict[int, list] = {}
+    for name, parameter in named:
+        layers.setdefault(layer_of(name), []).append((name, parameter))
+    top = max(layers)
+    return [
+        {**group, "lr": rate * decay ** (top - layer)}
+        for layer, members in sorted(layers.items())
+        for group in decay_groups(members, weight_decay)
+    ]
 
 
 class _Schedule(Block):

@@ -44,4 +44,15 @@ class MixupBlock(_PieceBlock):
     """parameter of Beta(alpha, alpha), from which the share is drawn"""
 
 
-PieceBlock = Annotated[EMABlock | SWABlock | MixupBlock, Field(discriminator="name")]
+class UnfreezeBlock(_PieceBlock):
+    """Gradual unfreezing (Howard and Ruder 2018): the top layer trains first, then one more at a
+    time; for models that know their layers, such as text encoders."""
+
+    name: Literal["unfreeze"] = "unfreeze"
+    until: float = Field(0.5, gt=0, le=1)
+    """share of the steps after which every layer trains"""
+
+
+PieceBlock = Annotated[
+    EMABlock | SWABlock | MixupBlock | UnfreezeBlock, Field(discriminator="name")
+]

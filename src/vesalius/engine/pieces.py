@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vesalius.engine.data import Batch
-from vesalius.engine.distributed import freeze_batch_norm
+from vesalius.engine.distributed import freeze_batch_norm, unwrapped
 from vesalius.errors import RecipeError
 
 Loss = Callable[[nn.Module, Batch], dict[str, Tensor]]
@@ -35,6 +35,9 @@ class Piece:
 
     def after_step(self, model: nn.Module, step: int) -> None:
         """Look at the weights after optimiser step number `step` (the first is 0)."""
+
+    def resumed(self, step: int) -> None:
+        """Catch up, where a run goes on after `step` steps."""
 
     @contextmanager
     def evaluating(self, model: nn.Module) -> Iterator[None]:
@@ -132,6 +135,45 @@ class SWA(_Average):
             self._move(model, 1 / (self.updates + 1))
 
 
+class Unfreeze(Piece):
+    """Gradual unfreezing (Howard and Ruder 2018): the top trains first, then one layer more at a
+    time, until `until` of the steps is done."""
+
+    def __init__(self, until: float = 0.5):
+        self.until, self.steps, self.layers = until, 1, {}
+
+    def start(self, model: nn.Module, total_steps: int) -> None:
+        """Find the layers and freeze all but the top one."""
+        model = unwrapped(model)
+        layer_of = getattr(model, "layer_of", None)
+        if layer_of is None:
+            raise RecipeError(
+                f"piece unfreeze needs a model that knows its layers; {type(model).__name__} does "
+                "not"
+            )
+        self.layers = {}
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                self.layers.setdefault(layer_of(name), []).append(parameter)
+        self.steps = max(1, int(self.until * total_steps))
+        self._thaw(0)
+
+    def after_step(self, model: nn.Module, step: int) -> None:
+        """Thaw what is due before the next step."""
+        self._thaw(step + 1)
+
+    def _thaw(self, step: int) -> None:
+        order = sorted(self.layers, reverse=True)
+        open_layers = 1 + min(len(order) - 1, step * (len(order) - 1) // self.steps)
+        for index, layer in enumerate(order):
+            for parameter in self.layers[layer]:
+                parameter.requires_grad_(index < open_layers)
+
+    def resumed(self, step: int) -> None:
+        """Thaw what was thawed when the run stopped."""
+        self._thaw(step)
+
+
 class Mixup(Piece):
     """mixup: x = s x_i + (1 - s) x_j, loss = s l(y_i) + (1 - s) l(y_j), s ~ Beta(alpha, alpha)."""
 
@@ -172,4 +214,9 @@ def _reordered(value: Any, order: Tensor) -> Any:
     raise RecipeError(f"piece mixup cannot reorder targets of type {type(value).__name__}")
 
 
-BY_NAME: Mapping[str, Callable[..., Piece]] = {"ema": EMA, "swa": SWA, "mixup": Mixup}
+BY_NAME: Mapping[str, Callable[..., Piece]] = {
+    "ema": EMA,
+    "swa": SWA,
+    "mixup": Mixup,
+    "unfreeze": Unfreeze,
+}

@@ -24,8 +24,8 @@ class Recipe(Block):
 
     seed: int = Field(0, ge=0)
     """of weights, order of the cases, augmentation and dropout"""
-    epochs: int = Field(100, ge=1)
-    """how long to train"""
+    epochs: int = Field(100, ge=0)
+    """how long to train; 0: not at all, for models that are solved rather than trained"""
     batches_per_epoch: int | None = Field(None, ge=1)
     """steps that count as one epoch; null: as many as one pass over the cases takes"""
     batch_size: int = Field(8, ge=1)

@@ -77,7 +77,19 @@ class Run:
     @property
     def task(self) -> Task:
         """The task, with what it had learned from its training data."""
-        return self._room("task").load_task(self.recipe, self.config["task"])
+        return self._room("task").load_task(self.recipe, self.config["task"], self.assets)
+
+    @property
+    def assets(self) -> dict[str, str]:
+        """The text files that the task keeps beside its weights, a tokenizer say: name -> text."""
+        found = {}
+        for name in self.config.get("assets", ()):
+            path = self.folder / name
+            try:
+                found[name] = path.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise DataError(f"{path} belongs to the run and cannot be read: {error}") from None
+        return found
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -178,11 +190,13 @@ def create(
     """
     refuse_existing(folder)
     partial = folder.with_name(f"{folder.name}.partial")
+    assets: Mapping[str, str] = getattr(task, "assets", dict)()
     config = {
         "library_name": "vesalius",
         "vesalius_version": __version__,
         "department": task.department,
         "task": task.config(),
+        "assets": sorted(assets),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         **extra,
     }
@@ -193,10 +207,21 @@ def create(
         files.write_text(partial / "config.json", to_json(config))
         save_weights(partial / "model.safetensors", model, step=0, scores=None, state=state)
         files.write_text(partial / "history.jsonl", "")
+        for name, text in assets.items():
+            files.write_text(partial / name, text)
         if folder.exists():
             folder.rmdir()
         os.rename(partial, folder)
         files.flush_folder(folder.parent)
+
+
+def write_assets(folder: Path, assets: Mapping[str, str]) -> None:
+    """Add text files that the task needs when the run is opened again, or replace them."""
+    config = _read_config(folder / "config.json")
+    for name, text in assets.items():
+        files.write_text(folder / name, text)
+    config["assets"] = sorted({*config.get("assets", ()), *assets})
+    files.write_text(folder / "config.json", to_json(config))
 
 
 def circumstances(model: "nn.Module", device: Any, precision: str, processes: int) -> dict:

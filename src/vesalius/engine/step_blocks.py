@@ -9,7 +9,11 @@ from vesalius.block import Block
 if TYPE_CHECKING:
     from vesalius.engine.steps import Step
 
-_MATCH = """glob pattern on names: of modules (on: activations) or parameters (on: weights)"""
+_MATCH = (
+    "auto: the module that embeds the inputs; else a glob pattern on names: of modules "
+    "(on: activations) or parameters (on: weights)"
+)
+_MODULES = "auto: the module that embeds the inputs; else a glob pattern on module names"
 
 
 class _StepBlock(Block):
@@ -34,7 +38,7 @@ class FGMBlock(_StepBlock):
     """L2 length of the perturbation"""
     on: Literal["inputs", "activations", "weights"] = "activations"
     """what is perturbed: float inputs, outputs of modules (embeddings), or parameters"""
-    match: str = Field("*embed*", description=_MATCH)
+    match: str = Field("auto", description=_MATCH)
 
 
 class PGDBlock(_StepBlock):
@@ -49,7 +53,7 @@ class PGDBlock(_StepBlock):
     """ascent steps; only the last pass trains"""
     on: Literal["inputs", "activations", "weights"] = "activations"
     """what is perturbed: float inputs, outputs of modules (embeddings), or parameters"""
-    match: str = Field("*embed*", description=_MATCH)
+    match: str = Field("auto", description=_MATCH)
 
 
 class FreeLBBlock(_StepBlock):
@@ -66,7 +70,7 @@ class FreeLBBlock(_StepBlock):
     """largest length of a perturbation; null: unbounded"""
     on: Literal["inputs", "activations"] = "activations"
     """what is perturbed: float inputs, or outputs of modules (embeddings)"""
-    match: str = Field("*embed*", description="glob pattern on module names")
+    match: str = Field("auto", description=_MODULES)
 
 
 class AWPBlock(_StepBlock):
@@ -94,7 +98,7 @@ class VATBlock(_StepBlock):
     """logits of independent labels, or of exclusive classes along dimension 1"""
     on: Literal["inputs", "activations"] = "activations"
     """what is perturbed: float inputs, or outputs of modules (embeddings)"""
-    match: str = Field("*embed*", description="glob pattern on module names")
+    match: str = Field("auto", description=_MODULES)
 
 
 StepBlock = Annotated[

@@ -79,7 +79,7 @@ class FGM:
     Miyato, Dai and Goodfellow 2017, equation 5-7.
     """
 
-    def __init__(self, epsilon: float = 1.0, on: On = "activations", match: str = "*embed*"):
+    def __init__(self, epsilon: float = 1.0, on: On = "activations", match: str = "auto"):
         self.epsilon, self.on, self.match = epsilon, on, match
 
     def __call__(self, passes: Passes, batch: Batch) -> Terms:
@@ -109,7 +109,7 @@ class PGD:
         alpha: float = 0.3,
         steps: int = 3,
         on: On = "activations",
-        match: str = "*embed*",
+        match: str = "auto",
     ):
         self.epsilon, self.alpha, self.steps, self.on, self.match = epsilon, alpha, steps, on, match
 
@@ -153,7 +153,7 @@ class FreeLB:
         magnitude: float = 0.05,
         max_norm: float | None = None,
         on: Literal["inputs", "activations"] = "activations",
-        match: str = "*embed*",
+        match: str = "auto",
     ):
         self.steps, self.alpha, self.magnitude = steps, alpha, magnitude
         self.max_norm, self.on, self.match = max_norm, on, match
@@ -236,7 +236,7 @@ class VAT:
         weight: float = 1.0,
         outputs: Literal["bernoulli", "categorical"] = "bernoulli",
         on: Literal["inputs", "activations"] = "activations",
-        match: str = "*embed*",
+        match: str = "auto",
     ):
         self.epsilon, self.xi, self.power_iterations = epsilon, xi, power_iterations
         self.weight, self.outputs, self.on, self.match = weight, outputs, on, match

@@ -106,7 +106,9 @@ class Task(Protocol):
     def config(self) -> dict[str, Any]:
         """Return what was learned from the data (label names, intensities): JSON-ready.
 
-        It is stored in `config.json`; the department's `load_task(recipe, config)` takes it back.
+        It is stored in `config.json`; the department's `load_task(recipe, config, assets)` takes
+        it back. A task may also have `assets()`, which returns text files (name -> text) that are
+        kept beside the weights, such as a tokenizer: `load_task` gets them as its third argument.
         """
         ...
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from vesalius.engine import splits
 from vesalius.engine.data import Batch
 from vesalius.engine.task import Case
 from vesalius.errors import DataError
@@ -16,7 +17,6 @@ from vesalius.images.layout import listed
 from vesalius.images.read import read_channels, read_mask
 from vesalius.images.resample import resample
 from vesalius.images.transforms import CentreCrop, CropForeground, RandomCrop, apply
-from vesalius.language import say
 from vesalius.segment.facts import Facts
 from vesalius.segment.instances import rim_and_core
 from vesalius.segment.recipe import SegmentRecipe
@@ -194,17 +194,9 @@ def one_case(items: Sequence[tuple]) -> Batch:
 
 
 def split_cases(
-    cases: Sequence[Case],
-    share: float,
-    seed: int,
-    *,
-    folds: int | None = None,
-    fold: int = 0,
+    cases: Sequence[Case], share: float, seed: int, *, folds: int | None = None, fold: int = 0
 ) -> tuple[list[Case], list[Case], str]:
-    """Return training and validation cases and a sentence that says how they were split.
-
-    A split that the source names is kept; else whole groups (patients) are drawn. With `folds`
-    the groups are cut into so many parts of (nearly) equal number, and part `fold` validates.
+    """Return training and validation cases and a sentence; see `engine.splits.split_cases`.
 
     Raises:
         DataError: training cases without masks, or too few cases to split.
@@ -213,38 +205,4 @@ def split_cases(
     blind = [f"{case.input[0]}" for case in usable if case.target is None]
     if blind:
         raise listed(f"{len(blind)} training case(s) have no mask; add it or remove them", blind)
-    named = {case.extra.get("split") for case in usable}
-    if "valid" in named and folds is not None:
-        raise DataError(
-            "the source names its own validation cases: leave data.folds out, or the split column"
-        )
-    if "valid" in named:
-        valid = [case for case in usable if case.extra.get("split") == "valid"]
-        train = [case for case in usable if case.extra.get("split") != "valid"]
-        if not train:
-            raise DataError("every case is marked valid: there is nothing to train on")
-        return train, valid, say("as the source names it", "按数据自带的划分")
-    if share == 0 and folds is None:
-        return list(usable), [], say("all cases train; none validate", "全部用于训练，无验证")
-    groups = sorted({case.group or case.id for case in usable})
-    if len(groups) < 2:
-        raise DataError("one case (or one patient) cannot be split; set data.valid_share=0")
-    if folds is not None and len(groups) < folds:
-        raise DataError(f"{len(groups)} cases (or patients) cannot be cut into {folds} folds")
-    order = np.random.default_rng((seed, 3)).permutation(groups)
-    held = max(1, min(len(groups) - 1, round(share * len(groups))))
-    drawn = set((order[:held] if folds is None else order[fold::folds]).tolist())
-    held = len(drawn)
-    train = [case for case in usable if (case.group or case.id) not in drawn]
-    valid = [case for case in usable if (case.group or case.id) in drawn]
-    if any(case.group for case in usable):
-        how = say(f"{held} of {len(groups)} patients", f"{len(groups)} 位患者中的 {held} 位")
-    else:
-        how = say(f"{held} of {len(groups)} cases", f"{len(groups)} 个病例中的 {held} 个")
-    drawing = say(f" drawn at random (seed {seed})", f"，随机抽取（种子 {seed}）")
-    if folds is not None:
-        drawing = say(
-            f": fold {fold} of 0 to {folds - 1} (seed {seed})",
-            f"：第 {fold} 折（共 {folds} 折，从 0 起，种子 {seed}）",
-        )
-    return train, valid, how + drawing
+    return splits.split_cases(cases, share, seed, folds=folds, fold=fold)

@@ -35,8 +35,10 @@ from vesalius.segment.window import predict_whole
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
-def load_task(recipe: SegmentRecipe, config: Mapping[str, Any]) -> "SegmentTask":
-    """Rebuild the task of a run folder."""
+def load_task(
+    recipe: SegmentRecipe, config: Mapping[str, Any], assets: Mapping[str, str] | None = None
+) -> "SegmentTask":
+    """Rebuild the task of a run folder; a segmentation keeps no other files."""
     try:
         known = Facts.from_json(config)
     except (KeyError, TypeError, ValueError) as error:
