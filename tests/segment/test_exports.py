@@ -140,3 +140,28 @@ def test_a_level_of_the_pyramid_may_have_the_size_of_the_traced_map(tmp_path):
     model = models.build("pspnet", in_channels=1, classes=2, **options).eval()
     examples = [torch.randn(1, 1, *size) for size in ((48, 48), (49, 70))]  # 48 / 8 is a bin of 6
     assert export_onnx(model, tmp_path / "m.onnx", examples=examples) < 1e-4
+
+
+def test_the_held_out_cases_are_found_again_though_the_export_does_not_name_them(
+    run, pictures, tmp_path
+):
+    folder = segment.export(run, tmp_path / "model")
+    assert Run(folder).config["split"]["valid"] == 1
+    scores = segment.evaluate(folder, pictures, held_out=True)
+    assert list(scores.cases) == run.config["split"]["valid"]
+    assert scores.values == segment.evaluate(run, pictures, held_out=True).values
+    assert scores.best == pytest.approx(run.scores.best, abs=1e-6)
+
+
+def test_another_source_has_no_held_out_cases_of_the_run(run, tmp_path):
+    other = write_pictures(tmp_path / "other", count=9)
+    folder = segment.export(run, tmp_path / "model")
+    with pytest.raises(DataError, match="not what the run was trained on"):
+        segment.evaluate(folder, other, held_out=True)
+    (other / "images" / "case0.png").unlink()
+    (other / "masks" / "case0.png").unlink()
+    held = run.config["split"]["valid"][0]
+    for part in ("images", "masks"):
+        (other / part / f"{held}.png").unlink(missing_ok=True)
+    with pytest.raises(DataError, match=held):
+        segment.evaluate(run, other, held_out=True)

@@ -143,6 +143,7 @@ def evaluate(
     data: Path,
     /,
     *overrides: str,
+    held_out: Flag = False,
     out: Path | None = None,
     device: str = "auto",
     as_json: Json = False,
@@ -157,6 +158,8 @@ def evaluate(
         Images with masks, laid out as for `train`. All of them are scored.
     overrides
         Changes of the recipe's predict block: predict.mirror=true
+    held_out
+        DATA is what the model was trained on: score only the cases that it has not seen.
     out
         Also write the scores to this JSON file.
     device
@@ -172,6 +175,7 @@ def evaluate(
         scores = commands.evaluate(
             run,
             data,
+            held_out=held_out,
             out=out,
             device=device,
             overrides=overrides,
@@ -185,151 +189,20 @@ def evaluate(
     return 0
 
 
-@app.command
-def metrics(
-    predictions: Path,
-    truth: Path,
-    /,
-    *,
-    profile: str = "vesalius",
-    all_profiles: Flag = False,
-    labels: str | None = None,
-    spacing: str | None = None,
-    tolerance: float = 1.0,
-    ignore: int | None = None,
-    instances: Flag = False,
-    subset: Flag = False,
-    workers: int | None = None,
-    out: Path | None = None,
-    as_json: Json = False,
-) -> int:
-    """Score predicted masks against true ones: overlap, distances, objects, with intervals.
-
-    Parameters
-    ----------
-    predictions
-        Folder of masks, or one file.
-    truth
-        Folder of masks with the same names, a data set, or one file.
-    profile
-        Whose conventions: vesalius, monai, medpy, surface-distance, nnunet, torchmetrics,
-        panoptica, metrics-reloaded.
-    all_profiles
-        Also show what every other library would say.
-    labels
-        Values or names to score: 1,2 or liver,spleen. Default: all that are declared or occur.
-    spacing
-        Voxel size in mm along each axis of the array: 1,1,2.5. Default: the file's.
-    tolerance
-        Of NSD, in mm.
-    ignore
-        True value that counts for nothing, such as 255.
-    instances
-        The masks number objects (cells): match them.
-    subset
-        Score the predicted cases only, though TRUTH holds more.
-    workers
-        Processes. Default: one, several for many cases.
-    out
-        Also write a table (.csv, .md, .tex), everything (.json), or nnU-Net's summary.json.
-    as_json
-        Print one JSON document and nothing else to standard output.
-    """
-    from vesalius.cli import segment_metrics
-    from vesalius.engine.progress import Progress
-    from vesalius.segment.metrics import folders
-
-    options = segment_metrics.options(labels, spacing, out)
-    workers = segment_metrics.workers_for(predictions, workers)
-    with Progress(0, label=say("scoring", "评分"), quiet=as_json) as bar:
-        scores = folders.metrics(
-            predictions,
-            truth,
-            **options,
-            profile=profile,
-            all_profiles=all_profiles,
-            tolerance=tolerance,
-            ignore=ignore,
-            instances=instances,
-            subset=subset,
-            workers=workers,
-            started=bar.begin,
-            progress=bar.advance,
-        )
-    if out is not None:
-        scores.write(out)
-    segment_metrics.show(scores, as_json=as_json)
-    return 0
-
-
-@app.command
-def compare(
-    a: Path,
-    b: Path,
-    truth: Path,
-    /,
-    *,
-    profile: str = "vesalius",
-    labels: str | None = None,
-    spacing: str | None = None,
-    tolerance: float = 1.0,
-    ignore: int | None = None,
-    instances: Flag = False,
-    subset: Flag = False,
-    workers: int | None = None,
-    out: Path | None = None,
-    as_json: Json = False,
-) -> int:
-    """Compare two models by their predictions of the same cases, paired.
-
-    Parameters
-    ----------
-    a
-        Folder of the first model's masks.
-    b
-        Folder of the second model's masks, of the same cases.
-    truth
-        Folder of the true masks, or a data set.
-    profile
-        Whose conventions, as for `metrics`.
-    labels
-        Values or names to score: 1,2 or liver,spleen.
-    spacing
-        Voxel size in mm along each axis of the array: 1,1,2.5. Default: the file's.
-    tolerance
-        Of NSD, in mm.
-    ignore
-        True value that counts for nothing, such as 255.
-    instances
-        The masks number objects (cells): match them.
-    subset
-        Score the predicted cases only, though TRUTH holds more.
-    workers
-        Processes. Default: one, several for many cases.
-    out
-        Also write a table (.csv, .md, .tex) or everything (.json).
-    as_json
-        Print one JSON document and nothing else to standard output.
-    """
-    from vesalius.cli import segment_metrics
-    from vesalius.segment.metrics.folder_comparison import compare_folders
-
-    found = compare_folders(
-        a,
-        b,
-        truth,
-        **segment_metrics.options(labels, spacing, out),
-        profile=profile,
-        tolerance=tolerance,
-        ignore=ignore,
-        instances=instances,
-        subset=subset,
-        workers=segment_metrics.workers_for(a, workers),
-    )
-    if out is not None:
-        found.write(out)
-    segment_metrics.show_comparison(found, as_json=as_json)
-    return 0
+app.command(
+    "vesalius.cli.segment_metrics:metrics",
+    help=say(
+        "Score predicted masks against true ones: overlap, distances, objects, with intervals.",
+        "用真值为预测掩码评分：重叠、距离、实例，附置信区间。",
+    ),
+)
+app.command(
+    "vesalius.cli.segment_metrics:compare",
+    help=say(
+        "Compare two models by their predictions of the same cases, paired.",
+        "在相同病例上配对比较两个模型的预测。",
+    ),
+)
 
 
 @app.command

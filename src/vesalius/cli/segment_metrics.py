@@ -1,9 +1,12 @@
-"""What `vesalius segment metrics` and `compare` read from their options and print."""
+"""`vesalius segment metrics` and `compare`: scores of masks that somebody has predicted."""
 
 import os
 import sys
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
 
 from vesalius.errors import RecipeError
 from vesalius.language import say
@@ -15,6 +18,121 @@ if TYPE_CHECKING:
 _SUFFIXES = (".csv", ".md", ".tex", ".json")
 _CASES_PER_WORKER = 16
 """A new process costs about a second; fewer cases than this are sooner done without one."""
+
+
+Flag = Annotated[bool, Parameter(negative=())]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Scoring:
+    """How masks are scored.
+
+    Parameters
+    ----------
+    profile
+        Whose conventions: vesalius, monai, medpy, surface-distance, nnunet, torchmetrics,
+        panoptica, metrics-reloaded.
+    labels
+        Values or names to score: 1,2 or liver,spleen. Default: all that are declared or occur.
+    spacing
+        Voxel size in mm along each axis of the array: 1,1,2.5. Default: the file's.
+    tolerance
+        Of NSD, in mm.
+    ignore
+        True value that counts for nothing, such as 255.
+    instances
+        The masks number objects (cells): match them.
+    subset
+        Score the predicted cases only, though TRUTH holds more.
+    workers
+        Processes. Default: one, several for many cases.
+    out
+        Also write a table (.csv, .md, .tex) or everything (.json); for `metrics`, a file called
+        summary.json is nnU-Net's.
+    as_json
+        Print one JSON document and nothing else to standard output.
+    """
+
+    profile: str = "vesalius"
+    labels: str | None = None
+    spacing: str | None = None
+    tolerance: float = 1.0
+    ignore: int | None = None
+    instances: Flag = False
+    subset: Flag = False
+    workers: int | None = None
+    out: Path | None = None
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False
+
+    def chosen(self, predictions: Path) -> dict[str, Any]:
+        """Return the options as the functions take them."""
+        shown = ("labels", "spacing", "out", "as_json", "workers")
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in shown}
+        lists = options(self.labels, self.spacing, self.out)
+        return {**plain, **lists, "workers": workers_for(predictions, self.workers)}
+
+
+_DEFAULT = Scoring()
+
+
+def metrics(
+    predictions: Path,
+    truth: Path,
+    /,
+    *,
+    all_profiles: Flag = False,
+    scoring: Scoring = _DEFAULT,
+) -> int:
+    """Score predicted masks against true ones: overlap, distances, objects, with intervals.
+
+    Parameters
+    ----------
+    predictions
+        Folder of masks, or one file.
+    truth
+        Folder of masks with the same names, a data set, or one file.
+    all_profiles
+        Also show what every other library would say.
+    """
+    from vesalius.engine.progress import Progress
+    from vesalius.segment.metrics import folders
+
+    chosen = scoring.chosen(predictions)
+    with Progress(0, label=say("scoring", "评分"), quiet=scoring.as_json) as bar:
+        scores = folders.metrics(
+            predictions,
+            truth,
+            **chosen,
+            all_profiles=all_profiles,
+            started=bar.begin,
+            progress=bar.advance,
+        )
+    if scoring.out is not None:
+        scores.write(scoring.out)
+    show(scores, as_json=scoring.as_json)
+    return 0
+
+
+def compare(a: Path, b: Path, truth: Path, /, *, scoring: Scoring = _DEFAULT) -> int:
+    """Compare two models by their predictions of the same cases, paired.
+
+    Parameters
+    ----------
+    a
+        Folder of the first model's masks.
+    b
+        Folder of the second model's masks, of the same cases.
+    truth
+        Folder of the true masks, or a data set.
+    """
+    from vesalius.segment.metrics.folder_comparison import compare_folders
+
+    found = compare_folders(a, b, truth, **scoring.chosen(a))
+    if scoring.out is not None:
+        found.write(scoring.out)
+    show_comparison(found, as_json=scoring.as_json)
+    return 0
 
 
 def options(labels: str | None, spacing: str | None, out: Path | None) -> dict[str, Any]:

@@ -10,11 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub import PyTorchModelHubMixin, snapshot_download
-from torch import nn
+from torch import Tensor, nn
 
 from vesalius import files
 from vesalius.engine.run import Run, save_weights, to_json, write_scores
+from vesalius.errors import RecipeError
 
 _CARRIED = ("README.md", "history.jsonl")
 
@@ -73,22 +75,52 @@ class PretrainedModel(
         return cls(Run(folder)).to(map_location)
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        folder = Path(save_directory)
-        with files.storage_errors(folder):
-            for name in (*_CARRIED, *self.run.config.get("assets", ())):
-                source = self.run.folder / name
-                if source.exists() and source.resolve() != (folder / name).resolve():
-                    text = source.read_text(encoding="utf-8")
-                    (folder / name).write_text(_without_path(text, self.run), encoding="utf-8")
-        # Written, not copied: a run may have been opened with other settings of its prediction.
-        files.write_text(folder / "recipe.yaml", self.run.recipe.to_yaml(comments=True))
-        files.write_text(folder / "config.json", to_json(_without_ids(self.run.config)))
-        scores = self.run.scores
-        if scores is not None:
-            scores = replace(scores, cases={})
-            write_scores(folder, scores, step=self.run.weights_step, split="valid")
-        path = folder / "model.safetensors"
-        save_weights(path, self.network, step=self.run.weights_step, scores=scores)
+        write_run(self.run, self.network, Path(save_directory))
+
+
+def write_run(run: Run, network: nn.Module, folder: Path, *, half: bool = False) -> None:
+    """Write a run to pass on into an existing folder: no names of cases, no path of the data.
+
+    Args:
+        run: the run.
+        network: its network.
+        folder: where the files go.
+        half: store weights as float16; running statistics of normalisations stay as they are.
+
+    Raises:
+        RecipeError: a weight is too large for float16.
+        StorageError: a file could not be written.
+    """
+    state = network.state_dict()
+    state = _halved(state) if half else state
+    with files.storage_errors(folder):
+        for name in (*_CARRIED, *run.config.get("assets", ())):
+            source = run.folder / name
+            if source.exists() and source.resolve() != (folder / name).resolve():
+                text = source.read_text(encoding="utf-8")
+                (folder / name).write_text(_without_path(text, run), encoding="utf-8")
+    # Written, not copied: a run may have been opened with other settings of its prediction.
+    files.write_text(folder / "recipe.yaml", run.recipe.to_yaml(comments=True))
+    files.write_text(folder / "config.json", to_json(_without_ids(run.config)))
+    scores = run.scores
+    if scores is not None:
+        scores = replace(scores, cases={})
+        write_scores(folder, scores, step=run.weights_step, split="valid")
+    save_weights(
+        folder / "model.safetensors", network, step=run.weights_step, scores=scores, state=state
+    )
+
+
+def _halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    halved = {}
+    for key, value in state.items():
+        if not value.is_floating_point() or ".running_" in f".{key}":
+            halved[key] = value
+            continue
+        if value.abs().max() > torch.finfo(torch.float16).max:
+            raise RecipeError(f"weight {key} is too large for float16; export without --half")
+        halved[key] = value.half()
+    return halved
 
 
 def _without_path(text: str, run: Run) -> str:

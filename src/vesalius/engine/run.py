@@ -145,18 +145,25 @@ class Run:
                     progress(len(found))
 
     def evaluate(
-        self, source: str | Path, *, device: str = "auto", started=None, progress=None
+        self,
+        source: str | Path,
+        *,
+        cases: list[Case] | None = None,
+        device: str = "auto",
+        started=None,
+        progress=None,
     ) -> Scores:
         """Predict a source whose truth is known and score it.
 
         Args:
             source: the cases; all of them are scored.
+            cases: score these, already read from the source, instead.
             device: auto, cpu, cuda, ...
             started: called with the number of cases.
             progress: called with the number of cases done since the last call.
         """
         task = self.task
-        cases = task.cases(source)
+        cases = task.cases(source) if cases is None else cases
         unknown = [case.id for case in cases if case.target is None]
         if unknown:
             raise DataError(f"{source}: {len(unknown)} case(s) have no truth to score", unknown)

@@ -19,7 +19,7 @@ WEIGHTS = Path(__file__).parents[1] / "weights"
 
 def shipped() -> dict[str, Path]:
     """Return the models of this installation: name -> folder."""
-    return {path.parent.name: path.parent for path in sorted(WEIGHTS.glob("*/*/config.json"))}
+    return {path.parent.name: path.parent for path in sorted(WEIGHTS.glob("*/*/recipe.yaml"))}
 
 
 def find(folder: str | Path) -> Path:
@@ -50,8 +50,7 @@ def export_run(run: "Run", out: str | Path, *, half: bool = False) -> Path:
         RecipeError: the folder exists already, or a weight is too large for float16.
         StorageError: it could not be written; nothing is left behind.
     """
-    from vesalius.engine.hub import PretrainedModel
-    from vesalius.engine.run import save_weights
+    from vesalius.engine.hub import write_run
 
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -61,42 +60,11 @@ def export_run(run: "Run", out: str | Path, *, half: bool = False) -> Path:
     with files.storage_errors(out):
         try:
             partial.mkdir(parents=True)
-            pretrained = PretrainedModel(run)
             # Not `save_pretrained`: its card would replace the run's own.
-            pretrained._save_pretrained(partial)
-            if half:
-                state = _halved(pretrained.network.state_dict())
-                scores = run.scores
-                save_weights(
-                    partial / "model.safetensors",
-                    pretrained.network,
-                    step=run.weights_step,
-                    scores=scores and _without_cases(scores),
-                    state=state,
-                )
+            write_run(run, run.model(), partial, half=half)
             if out.exists():
                 out.rmdir()
             partial.rename(out)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return out
-
-
-def _without_cases(scores):
-    from dataclasses import replace
-
-    return replace(scores, cases={})
-
-
-def _halved(state: dict) -> dict:
-    import torch
-
-    halved = {}
-    for key, value in state.items():
-        if not value.is_floating_point() or ".running_" in f".{key}":
-            halved[key] = value
-            continue
-        if value.abs().max() > torch.finfo(torch.float16).max:
-            raise RecipeError(f"weight {key} is too large for float16; export without --half")
-        halved[key] = value.half()
-    return halved

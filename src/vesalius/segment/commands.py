@@ -295,6 +295,7 @@ def evaluate(
     run: "Run | str | Path",
     source: str | Path,
     *,
+    held_out: bool = False,
     out: str | Path | None = None,
     device: str = "auto",
     overrides: Sequence[str] = (),
@@ -304,13 +305,48 @@ def evaluate(
     """Score a run on cases whose masks are known; with `out`, write scores.json there.
 
     Cases that a source marks as training or validation cases are scored like all others: give
-    the folder that you want scored. `overrides` are changes of the recipe's `predict` block.
+    the folder that you want scored. With `held_out` the source is the one that the run was trained
+    on, and only the cases that the run held out are scored; a run that was passed on without the
+    names of its cases draws them again by its recipe. `overrides` are changes of the recipe's
+    `predict` block.
+
+    Raises:
+        DataError: a case has no mask; or, with `held_out`, the source is not what the run was
+            trained on, or nothing was held out.
     """
     from vesalius import files
     from vesalius.engine.run import to_json
 
     run = opened(run, overrides)
-    scores = run.evaluate(source, device=device, started=started, progress=progress)
+    cases = _held_out(run, source) if held_out else None
+    scores = run.evaluate(source, cases=cases, device=device, started=started, progress=progress)
     if out is not None:
         files.write_text(Path(out), to_json({**scores.to_dict(), "data": str(source)}))
     return scores
+
+
+def _held_out(run: "Run", source: str | Path) -> list:
+    """Return the cases of a run's training source that it has not trained on."""
+    from vesalius.segment.data import split_cases
+
+    cases = run.task.cases(source)
+    split = run.config.get("split") or {}
+    if isinstance(split.get("valid"), list):
+        wanted = set(split["valid"])
+        held = [case for case in cases if case.id in wanted]
+        missing = sorted(wanted - {case.id for case in held})
+        if missing:
+            raise DataError(f"{source} lacks {len(missing)} case(s) that the run held out", missing)
+    else:
+        data, seed = run.recipe.data, run.recipe.seed
+        folds = {"folds": data.folds, "fold": data.fold}
+        training, held, _ = split_cases(cases, data.valid_share, seed, **folds)
+        if [len(training), len(held)] != [split.get("train"), split.get("valid")]:
+            raise DataError(
+                f"{source} is not what the run was trained on: it would be cut into "
+                f"{len(training)} and {len(held)} cases, the run had {split.get('train')} and "
+                f"{split.get('valid')}"
+            )
+    if not held:
+        raise DataError("the run held no case out: nothing to score")
+    return held
