@@ -1,6 +1,6 @@
 """Trained runs side by side: scores with intervals, parameters, multiply-adds, seconds.
 
-    python benchmarks/runs.py RUN RUN ... [--size 256 256]        one table, paired with the first
+    python benchmarks/runs.py RUN RUN ... [--size 256 256] [--steps 5]   paired with the first
     python benchmarks/runs.py FOLD0 FOLD1 ... --pool               the folds of one recipe, pooled
 
 Scores are those of each run's validation cases. Runs that are compared must have the same cases:
@@ -9,12 +9,14 @@ correction. Multiply-adds are counted by torch while the network predicts one im
 """
 
 import argparse
+import time
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from vesalius.engine.data import Batch
 from vesalius.engine.run import Run
 from vesalius.report.tables import to_markdown
 from vesalius.segment.metrics import bootstrap, bootstrap_counts, compare
@@ -44,6 +46,28 @@ def multiply_adds(run: Run, size: list[int]) -> float:
 def seconds(run: Run) -> float:
     """Return the seconds that the training loop took."""
     return run.history[-1]["seconds"]
+
+
+def step_seconds(runs: list[Run], steps: int) -> str:
+    """Return the CPU seconds of a training step of each run's network and loss, in turns."""
+    made = []
+    for run in runs:
+        facts, task = run.task.facts, run.task
+        model = run.model().train()
+        images = torch.randn(run.recipe.batch_size, facts.channels, *facts.patch)
+        truth = torch.randint(0, len(facts.labels), (len(images), *facts.patch))
+        made.append((task, model, Batch(["x"] * len(images), images, truth)))
+    taken: list[list[float]] = [[] for _ in runs]
+    for _ in range(steps + 1):
+        for own, (task, model, batch) in zip(taken, made, strict=True):
+            start = time.process_time()
+            sum(task.loss(model, batch).values()).backward()
+            own.append(time.process_time() - start)
+    medians = [float(np.median(own[1:])) for own in taken]  # the first warms up
+    return "\n".join(
+        f"{run.folder.name}: {value:.2f} CPU s per step, {value / medians[0]:.2f} x the first"
+        for run, value in zip(runs, medians, strict=True)
+    )
 
 
 def objects_f1(run: Run) -> str:
@@ -124,12 +148,17 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--size", nargs="+", type=int, default=[256, 256])
     parser.add_argument("--pool", action="store_true")
+    parser.add_argument(
+        "--steps", type=int, default=0, help="time so many training steps, in turns"
+    )
     options = parser.parse_args()
     runs = [Run(path) for path in options.runs]
     if options.pool:
         print(pooled(runs))
         return
     print(table(runs, options.size))
+    if options.steps:
+        print(step_seconds(runs, options.steps))
     if len(runs) > 1:
         for metric in ("dice", "instance_f1"):
             if metric in next(iter(runs[0].scores.cases.values())):

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
-from vesalius.segment.recipe import SegmentRecipe, presets
+from vesalius.diagnose import recipe as diagnose
+from vesalius.segment import recipe as segment
 
 HERE = Path(__file__).parent
 
-for name, entry in presets().items():
-    body = SegmentRecipe.load(name).to_yaml(comments=True)
-    path = HERE / "segment" / f"{name}.yaml"
-    path.write_text(f"# {name}: {entry['about']}\n\n{body}", encoding="utf-8")
+for department in (segment, diagnose):
+    folder = HERE / department.__name__.split(".")[1]
+    for name, entry in department.presets().items():
+        body = department.RECIPE.load(name).to_yaml(comments=True)
+        text = f"# {name}: {entry['about']}\n\n{body}"
+        (folder / f"{name}.yaml").write_text(text, encoding="utf-8")

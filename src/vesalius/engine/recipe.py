@@ -39,7 +39,7 @@ class Recipe(Block):
     step: StepBlock = Plain()
     """how a step is taken: plain, or an adversarial way"""
     pieces: tuple[PieceBlock, ...] = ()
-    """what is composed around the step, in this order: ema, swa, mixup"""
+    """what is composed around the step, in this order: ema, swa, mixup, unfreeze"""
     clip: float | None = Field(None, gt=0)
     """upper bound of the gradient's norm; null: none"""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
