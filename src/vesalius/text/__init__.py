@@ -1,0 +1,49 @@
+"""Tools for clinical text, Chinese and English: clean, cut, augment, deduplicate, audit.
+
+from vesalius import text
+
+text.clean("血压１２０／８０mmHg，，，白细胞10×10⁹/L")     # "血压120/80mmHg，白细胞10×10⁹/L"
+text.words("患者否认高血压病史")
+text.augment("患者5年前出现胸痛", "thesaurus", n=3)
+text.run("notes.jsonl", work, out="new.jsonl", fields=["现病史"])
+"""
+
+from vesalius.lazy import lazily
+
+__getattr__ = lazily(
+    __name__,
+    modules=(
+        "auditing",
+        "augmenting",
+        "certificate",
+        "cleaning",
+        "duplicates",
+        "encodings",
+        "facts",
+        "formats",
+        "lexicons",
+        "ngrams",
+        "personal",
+        "splitting",
+        "stopwords",
+        "streams",
+        "wording",
+    ),
+    names={
+        "CleanOptions": "cleaning",
+        "Output": "streams",
+        "Summary": "streams",
+        "audit": "auditing",
+        "augment": "augmenting",
+        "certify": "certificate",
+        "clean": "cleaning",
+        "clean_with_report": "cleaning",
+        "deduplicate": "duplicates",
+        "deidentify": "personal",
+        "kinds": "augmenting",
+        "near_duplicates": "duplicates",
+        "run": "streams",
+        "sentences": "splitting",
+        "words": "wording",
+    },
+)

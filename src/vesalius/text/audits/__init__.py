@@ -1,0 +1,1 @@
+"""The parts of `vesalius.text.audit`: one question about labelled records each."""
