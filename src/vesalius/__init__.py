@@ -8,5 +8,16 @@ from vesalius.lazy import lazily
 __version__ = "0.1.0"
 
 __getattr__ = lazily(
-    __name__, modules=("datasets", "doctor", "engine", "errors", "images", "report", "segment")
+    __name__,
+    modules=(
+        "datasets",
+        "diagnose",
+        "doctor",
+        "engine",
+        "errors",
+        "images",
+        "report",
+        "segment",
+        "text",
+    ),
 )

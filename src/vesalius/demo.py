@@ -20,15 +20,31 @@ def demo(out: str | Path = "demo", *, quiet: bool = False, **changes: Any) -> Pa
     Raises:
         MissingDependencyError: the package that carries the data is not installed.
     """
-    from vesalius.report import report_comparison
+    from vesalius.diagnose import demo as diagnose
+    from vesalius.report.comparison import comparison
+    from vesalius.report.page import write_page
     from vesalius.segment import demo as segment
 
     folder = Path(out)
-    runs = segment.demonstrate(folder, quiet=quiet, **changes)
-    return report_comparison(
+    pictures = segment.demonstrate(folder, quiet=quiet, **changes)
+    records = diagnose.demonstrate(folder, quiet=quiet, **changes)
+    sections = [
+        *comparison(
+            list(pictures.items()),
+            title=say("Images to masks: brain tissue", "图像到掩码：脑组织"),
+            pictures=segment.pictures(pictures),
+            introduction=segment.introduction(),
+        ),
+        *comparison(
+            list(records.items()),
+            title=say("Records to diseases: a synthetic cohort", "病历到疾病：合成队列"),
+            introduction=diagnose.introduction(folder),
+            sections=diagnose.evidence(records),
+        ),
+    ]
+    return write_page(
         folder / "report.html",
-        title=say("Vesalius: brain tissue, two networks", "Vesalius：脑组织分割，两个网络"),
-        runs=list(runs.items()),
-        pictures=segment.pictures(runs),
-        introduction=segment.introduction(),
+        title=say("Vesalius: a demonstration", "Vesalius：演示"),
+        subtitle=" · ".join([*pictures, *records]),
+        sections=sections,
     )

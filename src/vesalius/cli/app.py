@@ -32,6 +32,16 @@ for _name, _place, _help in (
         say("The main job on embedded data; ends with a report.", "用内置数据完整演示，生成报告。"),
     ),
     ("segment", "segment:app", say("Images to masks.", "图像分割：由图像得到掩码。")),
+    (
+        "diagnose",
+        "diagnose:app",
+        say("Medical records to diseases.", "由病历判断疾病（多标签）。"),
+    ),
+    (
+        "text",
+        "text:app",
+        say("Clean, cut, augment, audit clinical text.", "临床文本：清洗、分词、增强、审查。"),
+    ),
     ("datasets", "datasets:app", say("Data sets without a download.", "无需下载的数据集。")),
     ("tricks", "tricks:tricks", say("What can be switched on.", "可以开关的技巧列表。")),
     (

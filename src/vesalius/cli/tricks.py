@@ -18,7 +18,7 @@ def tricks(
     Parameters
     ----------
     department
-        segment
+        segment, diagnose
     extra
         A YAML file with tricks of your own.
     as_json

@@ -2,7 +2,7 @@
 
 >>> from vesalius import datasets
 >>> [entry.name for entry in datasets.catalogue()]
-['brain-tissue', 'nuclei-stardist']
+['brain-tissue', 'hpo', 'nuclei-stardist', 'synthetic-records']
 """
 
 # ruff's A004 guards the builtin `open`; `datasets.open` is the public name and is always qualified

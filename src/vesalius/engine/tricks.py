@@ -16,7 +16,7 @@ from vesalius.engine.recipe import Recipe
 from vesalius.engine.recipe_errors import nearest
 from vesalius.errors import RecipeError
 
-DEPARTMENTS = ("segment",)
+DEPARTMENTS = ("segment", "diagnose")
 
 
 @dataclass(frozen=True)

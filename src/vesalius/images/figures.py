@@ -56,7 +56,7 @@ def lay_out(
 
     legends = [legend for legend in legends if legend]
     texts = [title, *captions, *(h for row in heads for h in row)]
-    font = _font([*texts, *(text for legend in legends for text, _ in legend)])
+    font = font_for([*texts, *(text for legend in legends for text, _ in legend)])
     columns = max(len(row) for row in rows)
     width = columns * (_PANEL + _GAP) + _GAP
     talls = [min(_TALLEST, max(p.shape[0] / p.shape[1] for p in row) * _PANEL) for row in rows]
@@ -204,7 +204,8 @@ def _warn_of_missing_font() -> None:
     )
 
 
-def _font(texts: Sequence[str | None]) -> "FontProperties":
+def font_for(texts: Sequence[str | None]) -> "FontProperties":
+    """Return a font that has the characters of the texts, Chinese ones included."""
     from matplotlib.font_manager import FontProperties
 
     families = ["DejaVu Sans"]

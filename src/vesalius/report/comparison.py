@@ -33,21 +33,44 @@ def report_comparison(
         DataError: names repeat, or a folder is no run folder.
         StorageError: the page cannot be written.
     """
+    sections = comparison(runs, pictures=pictures, introduction=introduction)
+    subtitle = " · ".join(name for name, _ in runs)
+    return write_page(path, title=title, subtitle=subtitle, sections=sections)
+
+
+def comparison(
+    runs: Sequence[tuple[str, str | Path]],
+    *,
+    title: str = "",
+    pictures: Sequence[Picture] = (),
+    introduction: Sequence[str] = (),
+    sections: Sequence[Section] = (),
+) -> list[Section]:
+    """Return the sections that compare runs, for a page of one's own.
+
+    Args:
+        runs, pictures, introduction: as for `report_comparison`.
+        title: heading of the whole, where the page compares other runs too.
+        sections: what else is shown, after the pictures.
+
+    Raises:
+        DataError: names repeat, or a folder is no run folder.
+    """
     names = [name for name, _ in runs]
     if len(set(names)) != len(names) or not names:
         raise DataError(f"A comparison needs at least one run and different names; got {names}.")
     read = [(name, read_run_folder(folder)) for name, folder in runs]
-    sections = [
-        *([Text(list(introduction))] if introduction else []),
+    return [
+        *([Text(list(introduction), title=title)] if introduction or title else []),
         *_remarks(read),
         _table(read),
         *_curves(read),
         *_labels(read),
         *gallery(pictures),
+        *sections,
         *_recipes(read),
         limits(*(run for _, run in read)),
     ]
-    return write_page(path, title=title, subtitle=" · ".join(names), sections=sections)
 
 
 def _remarks(runs: NamedRuns) -> list[Section]:

@@ -27,30 +27,34 @@ CASES_SHOWN = 15
 MAX_CHARTS_OF_SCORES = 8
 
 
-def report_run(folder: str | Path, *, pictures: Sequence[Picture] = ()) -> Path:
+def report_run(
+    folder: str | Path, *, pictures: Sequence[Picture] = (), sections: Sequence[Section] = ()
+) -> Path:
     """Write `report.html` into a run folder and return its path.
 
     Args:
         folder: a run folder (`recipe.yaml`, `config.json`, `history.jsonl`, `scores.json`).
         pictures: worst, median and best cases, drawn by the department.
+        sections: what else the department shows of its cases, after the table of labels.
 
     Raises:
         DataError: it is no run folder, or one of its files is broken.
         StorageError: the report cannot be written.
     """
     run = read_run_folder(folder)
-    sections = [
+    whole = [
         *remarks(run),
         headline_facts(run),
         *gallery(pictures),
         *label_table(run),
+        *sections,
         *learning_curves(run),
         *case_table(run),
         *how_it_was_made(run),
         limits(run),
     ]
     path = run.path / "report.html"
-    return write_page(path, title=_title(run), subtitle=_subtitle(run), sections=sections)
+    return write_page(path, title=_title(run), subtitle=_subtitle(run), sections=whole)
 
 
 def _title(run: RunFolder) -> str:
