@@ -5,11 +5,11 @@
 
 The records are sentences of one template with varying findings, numbers and order, so that two of
 them have a Jaccard index of about a third; the copies change 1 to 15 % of the characters of a
-record, and about 2,600 of 4,000 stay at an index of 0.7 or more. One process, one thread, in turn; CPU seconds include the making of shingles (a Python set for the
-peers, which take nothing else). Recall: of the planted pairs whose true index is at least 0.7;
-and of all such pairs among the first 1,000 records, by comparing every pair. Precision: of all
-reported pairs, each computed again with Python sets. A library that is not installed is named and
-skipped.
+record, and about 2,600 of 4,000 stay at an index of 0.7 or more. One process, one thread, in turn;
+CPU seconds include the making of shingles (a Python set for the peers, which take nothing else).
+Recall: of the planted pairs whose true index is at least 0.7; and of all such pairs among the first
+1,000 records, by comparing every pair. Precision: of all reported pairs, each computed again with
+Python sets. A library that is not installed is named and skipped.
 """
 
 import argparse

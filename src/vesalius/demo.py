@@ -12,7 +12,7 @@ def demo(out: str | Path = "demo", *, quiet: bool = False, **changes: Any) -> Pa
     Args:
         out: folder for data, runs and report.html. Runs that are there already are gone on with.
         quiet: show no progress.
-        changes: recipe keys for every run, `epochs=1` for a quick look.
+        changes: recipe keys for every network, `epochs=1` for a quick look.
 
     Returns:
         The report's path.
@@ -27,7 +27,7 @@ def demo(out: str | Path = "demo", *, quiet: bool = False, **changes: Any) -> Pa
 
     folder = Path(out)
     pictures = segment.demonstrate(folder, quiet=quiet, **changes)
-    records = diagnose.demonstrate(folder, quiet=quiet, **changes)
+    records = diagnose.demonstrate(folder, quiet=quiet)
     sections = [
         *comparison(
             list(pictures.items()),

@@ -167,15 +167,19 @@ def test_volumes_from_the_command_line(tmp_path):
     np.testing.assert_allclose(mask.affine, nib.load(one).affine, atol=1e-6)
 
 
-def test_the_demo_trains_two_networks_and_writes_one_report(tmp_path, capsys):
+def test_the_demo_trains_two_networks_and_writes_one_report(tmp_path, capsys, monkeypatch):
     pytest.importorskip("nilearn", reason="the demo's brain comes with nilearn")
     from vesalius.demo import demo
+
+    monkeypatch.setattr("vesalius.diagnose.demo.RECORDS", 120)
 
     quick = {"epochs": 1, "batches_per_epoch": 1}
     report = demo(tmp_path / "demo", quiet=True, **quick)
     text = report.read_text()
     assert "U-Net 3+" in text
     assert text.count("data:image/png") >= 6
+    assert "TF-IDF" in text
+    assert text.count("<mark") >= 3
     assert datasets.find("brain-tissue").available
     before = (tmp_path / "demo" / "brain-unet" / "model.safetensors").read_bytes()
     demo(tmp_path / "demo", quiet=True, **quick)  # again: nothing is trained anew

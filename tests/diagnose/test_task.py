@@ -1,6 +1,7 @@
 """Records in, diseases out: training, prediction, evidence, and what a run keeps."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -94,6 +95,19 @@ def test_evidence_is_the_sentence_that_carries_the_disease_and_never_its_denial(
     assert checked > 20
 
 
+def test_evidence_points_into_the_text_as_it_was_written(solved, tmp_path):
+    made = rows(30)
+    for row in made:
+        row["现病史"] = "  " + row["现病史"].replace("1", "１").replace("、", "、、")
+    source = write(tmp_path / "r.jsonl", made)
+    out = diagnose.predict(solved, source, out=tmp_path / "a.jsonl", evidence=True)
+    text = {row["id"]: {k: str(v).strip() for k, v in row.items()} for row in made}
+    spans = [(answer.id, span) for answer in answers.read(out) for span in answer.evidence]
+    assert spans
+    for name, span in spans:
+        assert text[name][span.field][span.start : span.end] == span.text
+
+
 def test_sentences_know_where_they_stand():
     fields = {"主诉": "发热3天。咳嗽。", "现病史": " 头晕。\n发热3天。"}
     found = sentences_of(fields)
@@ -131,6 +145,19 @@ def test_training_goes_on_bit_for_bit_where_it_stopped(source, tmp_path, monkeyp
     one, other = whole.model().state_dict(), again.model().state_dict()
     assert all(torch.equal(one[key], other[key]) for key in one)
     assert again.task.decider is not None
+
+
+def test_a_solved_model_whose_run_was_cut_short_is_solved_again(solved, source, tmp_path):
+    folder = shutil.copytree(solved.folder, tmp_path / "cut")
+    for name in ("decision.json", "report.html", "scores.json"):
+        (folder / name).unlink()
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["assets"].remove("decision.json")
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    again = diagnose.train(source, out=folder, resume=True, quiet=True)
+    assert again.scores.values == solved.scores.values
+    for one, other in zip(solved.predict(source), again.predict(source), strict=True):
+        np.testing.assert_array_equal(one.probabilities, other.probabilities)
 
 
 def test_an_exported_run_names_no_record_and_predicts_alike(trained, source, tmp_path):

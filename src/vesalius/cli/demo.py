@@ -13,7 +13,7 @@ def demo(
     out: Path = Path("demo"),
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> int:
-    """Train U-Net 3+ and U-Net on an embedded brain and write a report (a few minutes).
+    """Segment an embedded brain, diagnose synthetic records, write a report (a few minutes).
 
     Parameters
     ----------

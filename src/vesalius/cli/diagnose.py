@@ -18,7 +18,7 @@ Json = Annotated[bool, Parameter(name="--json", negative=())]
 _COLUMNS = ("support", "f1", "precision", "recall", "auprc")
 _FIRST = ("macro_f1", "micro_f1", "weighted_f1", "samples_f1", "macro_auroc", "macro_auprc",
           "subset_accuracy", "hamming", "head_macro_f1", "middle_macro_f1", "tail_macro_f1",
-          "empty_answers")  # fmt: skip
+          "mean_labels", "mean_predicted_labels", "empty_answers")  # fmt: skip
 _ROWS = 30
 
 
@@ -289,7 +289,10 @@ def _show(scores) -> None:
         return
     per_label = Table(say("label", "标签"), *_COLUMNS)
     for label, row in list(scores.labels.items())[:_ROWS]:
-        per_label.add_row(label, *(format_value(row.get(name)) for name in _COLUMNS))
+        # Of a label that no record has and none was given there is nothing to score.
+        silent = not row.get("support") and not row.get("predicted")
+        shown = [None if silent and name != "support" else row.get(name) for name in _COLUMNS]
+        per_label.add_row(label, *map(format_value, shown))
     console.print(per_label)
     if len(scores.labels) > _ROWS:
         more = len(scores.labels) - _ROWS

@@ -135,7 +135,7 @@ def _fit(made: "Augmentation", source: Path, fields: list[str] | None, label: st
     if getattr(made.augmenter, "labelled", False):
         if not label:
             raise RecipeError("crossover needs --label: the field that two texts must share")
-        pairs = list(_texts(source, [*(fields or ["text"]), label]))
+        pairs = list(_texts(source, fields or ["text"], label))
         fit(
             [text for *texts, _ in pairs for text in texts],
             [given for *texts, given in pairs for _ in texts],
@@ -144,8 +144,11 @@ def _fit(made: "Augmentation", source: Path, fields: list[str] | None, label: st
     fit(text for texts in _texts(source, fields) for text in texts if text.strip())
 
 
-def _texts(source: Path, fields: list[str] | None) -> Iterator[list[str]]:
-    """Yield the texts of each record that can be read, "" where a field is missing."""
+def _texts(source: Path, fields: list[str] | None, label: str | None = None) -> Iterator[list[str]]:
+    """Yield the texts of each record that can be read, "" where a field is missing.
+
+    With `label` the record's labels come last, as one string; they may be a list in the file.
+    """
     from vesalius.errors import DataError
     from vesalius.text import encodings, formats
 
@@ -158,7 +161,20 @@ def _texts(source: Path, fields: list[str] | None) -> Iterator[list[str]]:
                 found: Mapping[str | None, str] = form.texts(raw.content)  # type: ignore[arg-type]
             except DataError:  # streams.run writes it to the rejects with its reason
                 continue
-            yield [found.get(field, "") for field in form.fields]
+            given = [found.get(field, "") for field in form.fields]
+            yield given if label is None else [*given, _labels(form, raw.content, label)]
+
+
+def _labels(form: Any, content: Any, label: str) -> str:
+    """Return the labels of a record as one string that equal labels share."""
+    from vesalius.errors import RecipeError
+
+    if label not in form.known(content):
+        raise RecipeError(f"--label {label}: the records have {', '.join(form.known(content))}")
+    if isinstance(content, list):
+        return content[form.columns.index(label)]
+    value = json.loads(content)[label]
+    return "|".join(sorted(map(str, value))) if isinstance(value, list) else str(value)
 
 
 def _run(source: Path, work: Any, log: Path | None, **settings: Any) -> dict[str, Any]:

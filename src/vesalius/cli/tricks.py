@@ -34,5 +34,5 @@ def tricks(
         emit([asdict(trick) for trick in found.values()])
         return 0
     for trick in found.values():
-        print(f"{trick.name:20} {trick.kind:14} {trick.about} ({trick.paper})")
+        print(f"{trick.name:24} {trick.kind:14} {trick.about} ({trick.paper})")
     return 0

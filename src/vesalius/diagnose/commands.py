@@ -55,19 +55,19 @@ def train(
 
     items = [*overrides, *(f"{key}={json.dumps(value)}" for key, value in changes.items())]
     if resume:
-        if out is None or not Path(out).exists():
-            raise RecipeError("resume goes on with an existing run: give its folder as out")
-        before = run.Run(out)
+        before = run.Run(_existing(out))
         recipe = Path(out) / "recipe.yaml" if recipe is None else recipe
-        chosen = DiagnoseRecipe.load(recipe, items)
+    chosen = DiagnoseRecipe.load(recipe, items)
+    # A model that is solved has no checkpoint to go on from: it is solved again, to the same.
+    anew = not resume or chosen.model.name == "tfidf"
+    if anew:
+        task = DiagnoseTask(chosen)
+    else:
         task = load_task(chosen, before.config["task"], before.assets)
         task.decider = None
-    else:
-        chosen = DiagnoseRecipe.load(recipe, items)
-        task = DiagnoseTask(chosen)
     folder = _run_folder(out, chosen.model.name, resume)
     training, held, how = _split(task, source, valid, chosen)
-    if not resume:
+    if anew:
         task.learn(training)
     extra = {
         "data": str(source),
@@ -229,12 +229,12 @@ def predict(
 
 
 def _evidence(run: "Run", task, cases, names, device: str, progress) -> list[list]:
-    from vesalius.diagnose.evidence import explain
+    from vesalius.diagnose.evidence import as_written, explain
     from vesalius.engine.device import choose_device
 
     model, found = run.model(choose_device(device)), []
     for case, labels in zip(cases, names, strict=True):
-        found.append(explain(task, model, case, labels)[0])
+        found.append([as_written(item, case) for item in explain(task, model, case, labels)[0]])
         if progress:
             progress(1)
     return found

@@ -6,45 +6,35 @@ from typing import Any
 
 from vesalius.language import say
 
-RECORDS = 1200
-MODELS = {"TextCNN": "records-text-cnn", "TF-IDF": "records-tfidf"}
+RECORDS = 800
+MODELS = {"TF-IDF, logistic regression": "records-logistic", "TF-IDF, SVM": "records-svm"}
+_MODEL = {"name": "tfidf", "words": [1, 1], "characters": [1, 2]}
 RECIPES: dict[str, dict[str, Any]] = {
-    "TextCNN": {
-        "epochs": 8,
-        "batch_size": 16,
-        "optimizer": {"name": "adamw", "learning_rate": 2e-3},
-        "data": {"length": 384, "min_count": 5},
-        "model": {"name": "text_cnn", "filters": 64, "embedding": 64},
-        "evaluate_every": 2,
-    },
-    "TF-IDF": {"epochs": 0, "data": {"min_count": 5}, "model": {"name": "tfidf"}},
+    "TF-IDF, logistic regression": {"model": _MODEL},
+    "TF-IDF, SVM": {"model": {**_MODEL, "solver": "svm", "C": 1.0}},
 }
+"""Linear models, because they take seconds; networks need more records and time than a demo."""
 
 
-def demonstrate(folder: Path, *, quiet: bool = False, **changes: Any) -> dict[str, Path]:
+def demonstrate(folder: Path, *, quiet: bool = False) -> dict[str, Path]:
     """Write a synthetic cohort and train both models on it; return name -> run folder.
 
-    A run that is there already is gone on with, so an interrupted demo does not start again.
+    A run that is there already is left as it is, so an interrupted demo does not start again.
     """
     from vesalius.diagnose.cohort import synthetic_records, write_cohort
     from vesalius.diagnose.commands import train
-    from vesalius.engine import recipe_yaml
 
     source = folder / "records.jsonl"
     if not source.exists():
+        folder.mkdir(parents=True, exist_ok=True)
         write_cohort(synthetic_records(RECORDS, seed=0), source)
     runs = {}
     for name, place in MODELS.items():
-        out, recipe = folder / place, RECIPES[name]
-        own = {} if recipe["epochs"] == 0 else changes
-        train(
-            source,
-            recipe=None if out.exists() else recipe_yaml.merge({}, recipe),
-            out=out,
-            resume=out.exists(),
-            quiet=quiet,
-            **({} if out.exists() else own),
-        )
+        out = folder / place
+        if not (out / "report.html").exists():
+            recipe = {"epochs": 0, "data": {"min_count": 5}, **RECIPES[name]}
+            start = {"resume": True} if out.exists() else {"recipe": recipe}
+            train(source, out=out, quiet=quiet, **start)
         runs[name] = out
     return runs
 

@@ -6,7 +6,8 @@ odds of the disease lose is how much the sentence carried (leave-one-out; Li, Mo
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,23 @@ def explain(
             for i in kept
         ]  # fmt: skip
     return found, _faithfulness(task, model, case, index, chosen, odds[0])
+
+
+def as_written(item: Evidence, case: Case) -> Evidence:
+    """Return evidence whose place and text are those of the record as it was written.
+
+    Models see clean text. Characters are matched one by one, so that a place in the middle of
+    what cleaning removed or added moves to the nearest character that both texts have.
+    """
+    written = case.extra.get("written", case.input)[item.field]
+    clean = case.input[item.field]
+    if written == clean:
+        return item
+    blocks = SequenceMatcher(None, clean, written, autojunk=False).get_matching_blocks()
+    pairs = {block.a + k: block.b + k for block in blocks for k in range(block.size)}
+    places = [pairs[k] for k in range(item.start, item.end) if k in pairs]
+    start, end = (places[0], places[-1] + 1) if places else (0, 0)
+    return replace(item, start=start, end=end, text=written[start:end])
 
 
 def _faithfulness(task, model, case, index, chosen, whole) -> dict[str, Faithfulness]:

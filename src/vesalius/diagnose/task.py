@@ -115,7 +115,10 @@ class DiagnoseTask:
         target = record.labels if labels else None
         if target is not None and self.rules is not None:
             target = self.rules.apply_to(target)
-        extra = {"place": record.place}
+        extra: dict[str, Any] = {"place": record.place}
+        written = {name: record.fields.get(name, "") for name in names}
+        if written != fields:  # evidence points into the text as it was written
+            extra["written"] = written
         if record.split is not None:
             extra["split"] = record.split
         return Case(record.id, fields, target, record.group, extra)

@@ -52,7 +52,8 @@ def words(
             "regex"); "auto" is "zh" for texts with a Chinese character.
         lexicon: terms that rjieba and jieba keep whole. None: this package's own list (whatever
             else is installed, so results are the same everywhere); a file or terms: those as
-            well; a `Lexicon`: that one alone, `Lexicon([])` for none.
+            well (read at every call: make a `Cutter` for many texts); a `Lexicon`: that one
+            alone, `Lexicon([])` for none.
         spaces: keep white space, so that the words joined are the text (of "regex" and
             "whitespace" as well).
 
@@ -70,7 +71,7 @@ def words(
         >>> words("Patient denies X-ray, 5mg b.i.d.")
         ['Patient', 'denies', 'X-ray', ',', '5mg', 'b.i.d.']
     """
-    if lexicon is None:
+    if lexicon is None and not callable(cutter):
         return _own(cutter, language, spaces)(text)
     return Cutter(cutter, language=language, lexicon=lexicon, spaces=spaces)(text)
 
@@ -111,7 +112,7 @@ def _again(cutter: Any, language: Any, lexicon: Any, spaces: bool) -> Cutter:
 
 
 @lru_cache(maxsize=16)
-def _own(cutter: Name | Cut, language: Language, spaces: bool) -> Cut:
+def _own(cutter: Name, language: Language, spaces: bool) -> Cut:
     return Cutter(cutter, language=language, spaces=spaces).cut
 
 
@@ -186,18 +187,16 @@ def by_dictionary(cutter: str, terms: frozenset[str], *, only: bool = False) -> 
 
     def cut(text: str) -> list[str]:
         # One search decides for most texts that nothing has to be done beside the native cut.
-        found = special(text)
-        if found is None and "\u3400" <= text[:1] <= "\u9fff":
+        if special(text) is None and "\u3400" <= text < "\ua000":  # by the first character
             return native(text)
-        return slowly(text, found) if only or has_chinese(text) else _PIECES.findall(text)
+        return slowly(text) if only or has_chinese(text) else _PIECES.findall(text)
 
-    def slowly(text: str, found: re.Match[str] | None) -> list[str]:
+    def slowly(text: str) -> list[str]:
         place, parts = 0, []
-        while found is not None:
+        while found := special(text, place):
             parts += native(text[place : found.start()])
             parts.append(found.group())
             place = found.end()
-            found = special(text, place)
         return [part for part in parts + native(text[place:]) if not part.isspace()]
 
     return cut
