@@ -9,7 +9,7 @@ HERE = Path(__file__).parent
 
 for department in (segment, diagnose):
     folder = HERE / department.__name__.split(".")[1]
-    for name, entry in department.presets().items():
+    for name, entry in department.RECIPE.presets().items():
         body = department.RECIPE.load(name).to_yaml(comments=True)
         text = f"# {name}: {entry['about']}\n\n{body}"
         (folder / f"{name}.yaml").write_text(text, encoding="utf-8")

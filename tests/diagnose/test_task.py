@@ -12,7 +12,7 @@ from vesalius import diagnose
 from vesalius.cli import main
 from vesalius.diagnose import answers
 from vesalius.diagnose.evidence import explain, sentences_of
-from vesalius.diagnose.recipe import DiagnoseRecipe, presets
+from vesalius.diagnose.recipe import DiagnoseRecipe
 from vesalius.diagnose.task import DiagnoseTask
 from vesalius.engine.run import Run
 from vesalius.engine.tricks import catalogue
@@ -262,7 +262,7 @@ def test_every_trick_and_preset_of_the_catalogue_is_a_valid_recipe():
     base = DiagnoseRecipe.load()
     for trick in catalogue("diagnose").values():
         assert trick.apply(base) != base, trick.name
-    for name in presets():
+    for name in DiagnoseRecipe.presets():
         DiagnoseRecipe.load(name)
 
 

@@ -6,12 +6,12 @@ import pytest
 
 from vesalius.engine.tricks import catalogue
 from vesalius.errors import RecipeError
-from vesalius.segment.recipe import SegmentRecipe, presets
+from vesalius.segment.recipe import SegmentRecipe
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "segment"
 
 
-@pytest.mark.parametrize("name", list(presets()))
+@pytest.mark.parametrize("name", list(SegmentRecipe.presets()))
 def test_the_printed_recipe_in_the_repository_is_what_the_program_prints(name):
     text = (RECIPES / f"{name}.yaml").read_text(encoding="utf-8")
     about, _, body = text.partition("\n\n")

@@ -1,10 +1,10 @@
 """`vesalius diagnose ...`: medical records to diseases."""
 
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
+from vesalius.cli.departments import Flag, Json, evaluated, shown_recipe, trained
 from vesalius.language import say
 
 app = App(
@@ -13,8 +13,6 @@ app = App(
     help_format="plaintext",
 )
 
-Flag = Annotated[bool, Parameter(negative=())]
-Json = Annotated[bool, Parameter(name="--json", negative=())]
 _COLUMNS = ("support", "f1", "precision", "recall", "auprc")
 _FIRST = ("macro_f1", "micro_f1", "weighted_f1", "samples_f1", "macro_auroc", "macro_auprc",
           "subset_accuracy", "hamming", "head_macro_f1", "middle_macro_f1", "tail_macro_f1",
@@ -55,8 +53,8 @@ def train(
     """
     from vesalius.diagnose import commands
 
-    return _trained(commands.train, data, overrides, as_json,
-                    recipe=recipe, valid=valid, out=out, resume=resume)  # fmt: skip
+    return trained(commands.train, data, overrides, _show, as_json=as_json,
+                   recipe=recipe, valid=valid, out=out, resume=resume)  # fmt: skip
 
 
 @app.command
@@ -88,32 +86,8 @@ def pretrain(
     """
     from vesalius.diagnose import commands
 
-    return _trained(commands.pretrain, data, overrides, as_json,
-                    recipe=recipe, out=out, resume=resume)  # fmt: skip
-
-
-def _trained(act, data: Path, overrides: tuple[str, ...], as_json: bool, **options) -> int:
-    import shlex
-    import sys
-
-    from vesalius.cli.app import emit
-    from vesalius.engine import distributed
-    from vesalius.errors import RecipeError
-
-    wrong = [item for item in overrides if "=" not in item]
-    if wrong:
-        raise RecipeError(f"'{wrong[0]}' is not of the form key.path=value, for example epochs=20")
-    command = shlex.join(["vesalius", *sys.argv[1:]])
-    run = act(data, overrides=overrides, command=command, **options)
-    if not distributed.is_first():
-        return 0
-    scores, report = run.scores, run.folder / "report.html"
-    if as_json:
-        emit({"run": run.folder, "report": report, "scores": scores and scores.to_dict()})
-    else:
-        _show(scores)
-        print(f"{say('run', '结果目录')}:    {run.folder}\n{say('report', '报告')}: {report}")
-    return 0
+    return trained(commands.pretrain, data, overrides, _show, as_json=as_json,
+                   recipe=recipe, out=out, resume=resume)  # fmt: skip
 
 
 @app.command
@@ -199,25 +173,18 @@ def evaluate(
     as_json
         Print one JSON document and nothing else to standard output.
     """
-    from vesalius.cli.app import emit
     from vesalius.diagnose import commands
-    from vesalius.engine.progress import Progress
 
-    with Progress(0, label=say("evaluating", "评估"), quiet=as_json) as bar:
-        scores = commands.evaluate(
-            run,
-            data,
-            out=out,
-            device=device,
-            overrides=overrides,
-            started=bar.begin,
-            progress=bar.advance,
-        )
-    if as_json:
-        emit(scores.to_dict())
-    else:
-        _show(scores)
-    return 0
+    return evaluated(
+        commands.evaluate,
+        run,
+        data,
+        _show,
+        as_json=as_json,
+        out=out,
+        device=device,
+        overrides=overrides,
+    )
 
 
 @app.command
@@ -257,14 +224,9 @@ def recipe(name: str | None = None, /, *overrides: str) -> int:
     overrides
         Changes, as key.path=value.
     """
-    from vesalius.diagnose.recipe import DiagnoseRecipe, presets
+    from vesalius.diagnose.recipe import DiagnoseRecipe
 
-    if name is None:
-        for preset, entry in presets().items():
-            print(f"{preset:24} {entry['about']}")
-        return 0
-    print(DiagnoseRecipe.load(name, overrides).to_yaml(comments=True), end="")
-    return 0
+    return shown_recipe(DiagnoseRecipe, name, overrides)
 
 
 def _show(scores) -> None:

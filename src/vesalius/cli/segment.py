@@ -1,10 +1,10 @@
 """`vesalius segment ...`: images to masks."""
 
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
+from vesalius.cli.departments import Flag, Json, evaluated, shown_recipe, trained
 from vesalius.language import say
 
 app = App(
@@ -13,9 +13,7 @@ app = App(
     help_format="plaintext",
 )
 
-Flag = Annotated[bool, Parameter(negative=())]
 _COLUMNS = ("dice", "iou", "precision", "recall")
-Json = Annotated[bool, Parameter(name="--json", negative=())]
 
 
 @app.command
@@ -49,36 +47,19 @@ def train(
     as_json
         Print one JSON document and nothing else to standard output.
     """
-    import shlex
-    import sys
-
-    from vesalius.cli.app import emit
-    from vesalius.engine import distributed
-    from vesalius.errors import RecipeError
     from vesalius.segment import commands
 
-    wrong = [item for item in overrides if "=" not in item]
-    if wrong:
-        raise RecipeError(f"'{wrong[0]}' is not of the form key.path=value, for example epochs=20")
-    run = commands.train(
+    return trained(
+        commands.train,
         data,
+        overrides,
+        _show,
+        as_json=as_json,
         recipe=recipe,
         out=out,
         valid=valid,
         resume=resume,
-        overrides=overrides,
-        command=shlex.join(["vesalius", *sys.argv[1:]]),
     )
-    if not distributed.is_first():
-        return 0
-    scores = run.scores
-    report = run.folder / "report.html"
-    if as_json:
-        emit({"run": run.folder, "report": report, "scores": scores and scores.to_dict()})
-    else:
-        _show(scores)
-        print(f"{say('run', '结果目录')}:    {run.folder}\n{say('report', '报告')}: {report}")
-    return 0
 
 
 @app.command
@@ -167,26 +148,19 @@ def evaluate(
     as_json
         Print one JSON document and nothing else to standard output.
     """
-    from vesalius.cli.app import emit
-    from vesalius.engine.progress import Progress
     from vesalius.segment import commands
 
-    with Progress(0, label=say("evaluating", "评估"), quiet=as_json) as bar:
-        scores = commands.evaluate(
-            run,
-            data,
-            held_out=held_out,
-            out=out,
-            device=device,
-            overrides=overrides,
-            started=bar.begin,
-            progress=bar.advance,
-        )
-    if as_json:
-        emit(scores.to_dict())
-    else:
-        _show(scores)
-    return 0
+    return evaluated(
+        commands.evaluate,
+        run,
+        data,
+        _show,
+        as_json=as_json,
+        held_out=held_out,
+        out=out,
+        device=device,
+        overrides=overrides,
+    )
 
 
 app.command(
@@ -254,14 +228,9 @@ def recipe(name: str | None = None, /, *overrides: str) -> int:
     overrides
         Changes, as key.path=value.
     """
-    from vesalius.segment.recipe import SegmentRecipe, presets
+    from vesalius.segment.recipe import SegmentRecipe
 
-    if name is None:
-        for preset, entry in presets().items():
-            print(f"{preset:24} {entry['about']}")
-        return 0
-    print(SegmentRecipe.load(name, overrides).to_yaml(comments=True), end="")
-    return 0
+    return shown_recipe(SegmentRecipe, name, overrides)
 
 
 def _show(scores) -> None:

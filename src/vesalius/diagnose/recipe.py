@@ -1,7 +1,7 @@
 """What can be configured of a diagnosis. Importing this module imports no torch."""
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, PositiveFloat, model_validator
 
@@ -10,11 +10,8 @@ from vesalius.diagnose.decisions import Decision
 from vesalius.diagnose.loss_blocks import BCEBlock, LossBlock
 from vesalius.diagnose.model_blocks import ModelBlock, TransformerBlock
 from vesalius.diagnose.record_schema import Schema
-from vesalius.engine import recipe_yaml
 from vesalius.engine.optim import AdamW, Cosine, OptimizerBlock, ScheduleBlock
 from vesalius.engine.recipe import Recipe
-from vesalius.engine.recipe_errors import nearest
-from vesalius.errors import RecipeError
 from vesalius.text.cleaning import CleanOptions
 
 
@@ -77,6 +74,8 @@ class Consistency(Block):
 class DiagnoseRecipe(Recipe):
     """The complete recipe of a diagnosis."""
 
+    named = Path(__file__).with_name("presets.yaml")
+
     epochs: int = Field(20, ge=0)
     """how long to train; 0: not at all, for models that are solved rather than trained"""
     batch_size: int = Field(16, ge=1)
@@ -120,32 +119,5 @@ class DiagnoseRecipe(Recipe):
             raise ValueError("mixing and consistency need a network; the model is tfidf")
         return self
 
-    @classmethod
-    def load(cls, source: Any = None, overrides: Any = ()) -> Self:
-        """Read a recipe from a YAML file, a preset's name or a mapping; see `Recipe.load`."""
-        if isinstance(source, str) and not Path(source).exists():
-            source = preset(source)
-        return super().load(source, overrides)
-
 
 RECIPE = DiagnoseRecipe
-
-
-def presets() -> dict[str, dict[str, Any]]:
-    """Return the named recipes: name -> {"about": sentence, "recipe": what differs}."""
-    return recipe_yaml.read(Path(__file__).with_name("presets.yaml"))
-
-
-def preset(name: str) -> dict[str, Any]:
-    """Return what a named recipe changes.
-
-    Raises:
-        RecipeError: neither a file nor a known name.
-    """
-    known = presets()
-    if name not in known:
-        hint = nearest(name, list(known))
-        raise RecipeError(
-            f"recipe '{name}' is neither a file nor a known name. {hint}Known: {', '.join(known)}"
-        )
-    return known[name]["recipe"] or {}

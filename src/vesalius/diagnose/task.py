@@ -94,8 +94,6 @@ class DiagnoseTask:
         found = [self._case(record, names, labels) for record in reading.records]
         if labels and self._known is None and all(case.target is None for case in found):
             raise DataError(f"{source}: no record has labels; name their column: records.label=...")
-        if self._known is None:
-            self._field_names = names
         return found
 
     def _fields(self, present: Sequence[str], source: str | Path) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ imports no torch.
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -21,6 +21,9 @@ from vesalius.errors import RecipeError
 
 class Recipe(Block):
     """The part of a recipe that the engine reads. Departments add their own blocks."""
+
+    named: ClassVar[Path | None] = None
+    """file of a department's named recipes: name -> {"about": sentence, "recipe": what differs}"""
 
     seed: int = Field(0, ge=0)
     """of weights, order of the cases, augmentation and dropout"""
@@ -73,19 +76,42 @@ class Recipe(Block):
         """Read a recipe: defaults, then a YAML file (or a mapping), then `key.path=value` items.
 
         Args:
-            source: a YAML file, a mapping, or None for the defaults alone.
+            source: a YAML file, the name of a recipe, a mapping, or None for the defaults alone.
             overrides: "key.path=value" strings, applied in order; a value is read as YAML. One
                 that changes a block's `name` starts the block afresh: put `name` first.
 
         Raises:
             RecipeError: with every problem, its path and the nearest valid name.
         """
+        if isinstance(source, str) and cls.named is not None and not Path(source).exists():
+            source = cls.preset(source)
         where = str(source) if isinstance(source, str | Path) else "recipe"
         given = recipe_yaml.read(source)
         values = recipe_yaml.merge(cls().model_dump(mode="json"), given)
         for override in overrides:
             values = recipe_yaml.apply_override(values, override)
         return cls.validated(values, where=where)
+
+    @classmethod
+    def presets(cls) -> dict[str, dict[str, Any]]:
+        """Return the named recipes: name -> {"about": sentence, "recipe": what differs}."""
+        return {} if cls.named is None else recipe_yaml.read(cls.named)
+
+    @classmethod
+    def preset(cls, name: str) -> dict[str, Any]:
+        """Return what a named recipe changes.
+
+        Raises:
+            RecipeError: neither a file nor a known name.
+        """
+        known = cls.presets()
+        if name not in known:
+            hint = recipe_errors.nearest(name, list(known))
+            raise RecipeError(
+                f"recipe '{name}' is neither a file nor a known name. {hint}"
+                f"Known: {', '.join(known)}"
+            )
+        return known[name]["recipe"] or {}
 
     @classmethod
     def validated(cls, values: Mapping[str, Any], *, where: str = "recipe") -> Self:

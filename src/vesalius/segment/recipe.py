@@ -1,16 +1,13 @@
 """What can be configured of a segmentation. Importing this module imports no torch."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, StrictBool, model_validator
 
 from vesalius.block import Block
-from vesalius.engine import recipe_yaml
 from vesalius.engine.optim import AdamW, OptimizerBlock
 from vesalius.engine.recipe import Recipe
-from vesalius.engine.recipe_errors import nearest
-from vesalius.errors import RecipeError
 from vesalius.images.transforms import (
     Brightness,
     Contrast,
@@ -92,6 +89,8 @@ class Prediction(Block):
 class SegmentRecipe(Recipe):
     """The complete recipe of a segmentation."""
 
+    named = Path(__file__).with_name("presets.yaml")
+
     optimizer: OptimizerBlock = AdamW(learning_rate=2e-3)
     """how weights move"""
     data: Data = Data()
@@ -125,32 +124,5 @@ class SegmentRecipe(Recipe):
             )
         return self
 
-    @classmethod
-    def load(cls, source: Any = None, overrides: Any = ()) -> Self:
-        """Read a recipe from a YAML file, a preset's name or a mapping; see `Recipe.load`."""
-        if isinstance(source, str) and not Path(source).exists():
-            source = preset(source)
-        return super().load(source, overrides)
-
 
 RECIPE = SegmentRecipe
-
-
-def presets() -> dict[str, dict[str, Any]]:
-    """Return the named recipes: name -> {"about": sentence, "recipe": what differs}."""
-    return recipe_yaml.read(Path(__file__).with_name("presets.yaml"))
-
-
-def preset(name: str) -> dict[str, Any]:
-    """Return what a named recipe changes.
-
-    Raises:
-        RecipeError: neither a file nor a known name.
-    """
-    known = presets()
-    if name not in known:
-        hint = nearest(name, list(known))
-        raise RecipeError(
-            f"recipe '{name}' is neither a file nor a known name. {hint}Known: {', '.join(known)}"
-        )
-    return known[name]["recipe"] or {}

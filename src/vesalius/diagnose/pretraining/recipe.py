@@ -1,6 +1,6 @@
 """What can be configured of a pre-training. Importing this module imports no torch."""
 
-from typing import Any, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
@@ -54,11 +54,6 @@ class PretrainRecipe(Recipe):
         if self.model.name == "tfidf":
             raise ValueError("model tfidf cannot be pre-trained; choose one that reads tokens")
         return self
-
-    @classmethod
-    def load(cls, source: Any = None, overrides: Any = ()) -> Self:
-        """Read a recipe from a YAML file or a mapping; see `Recipe.load`."""
-        return super().load(source, overrides)
 
 
 RECIPE = PretrainRecipe
