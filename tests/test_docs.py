@@ -18,6 +18,8 @@ import pytest
 
 from vesalius.cli import main
 from vesalius.cli.app import app
+from vesalius.diagnose.pretraining.recipe import PretrainRecipe
+from vesalius.diagnose.recipe import DiagnoseRecipe
 from vesalius.engine.tricks import catalogue
 from vesalius.segment.recipe import SegmentRecipe
 
@@ -92,8 +94,10 @@ def test_every_command_line_is_understood(words):
     overrides = bound.arguments.get("overrides", ())
     named = bound.arguments.get("recipe") or bound.arguments.get("name")
     a_file = str(named).endswith(".yaml")
-    if words[0] == "segment" and not expects_an_error(words):
-        SegmentRecipe.load(None if a_file else named, overrides)
+    recipe = {"segment": SegmentRecipe, "diagnose": DiagnoseRecipe}.get(words[0])
+    recipe = PretrainRecipe if words[:2] == ["diagnose", "pretrain"] else recipe
+    if recipe is not None and not expects_an_error(words):
+        recipe.load(None if a_file else named, overrides)
 
 
 def expects_an_error(words: list[str]) -> bool:

