@@ -139,17 +139,17 @@ def test_shorter_records_are_padded_and_the_mask_says_where():
     assert batch.inputs["mask"].sum(1).tolist() == [2, 5, 3]
     assert (batch.inputs["tokens"][~batch.inputs["mask"]] == 0).all()
     assert batch.targets.tolist() == np.eye(3).tolist()
-    assert "mixing" not in batch.extra
+    assert "mixture" not in batch.extra
 
 
 def test_mixing_draws_a_share_and_a_permutation_from_the_records_own_generators():
     fetch = records([2, 2, 2, 2], targets=np.zeros((4, 3), bool), mixing=0.4)
     items = [fetch(i, np.random.default_rng(i)) for i in range(4)]
-    share, order = Collate(Lengths.padding)(items).extra["mixing"]
-    assert 0 <= share <= 1
-    assert sorted(order.tolist()) == [0, 1, 2, 3]
+    mixture = Collate(Lengths.padding)(items).extra["mixture"]
+    assert sorted(mixture.partners.tolist()) == [0, 1, 2, 3]
     again = Collate(Lengths.padding)([fetch(i, np.random.default_rng(i)) for i in range(4)])
-    assert again.extra["mixing"][0] == share
+    assert again.extra["mixture"].shares.tolist() == mixture.shares.tolist()
+    assert again.extra["mixture"].partners.tolist() == mixture.partners.tolist()
 
 
 def test_augmented_records_are_read_anew_and_the_others_kept():

@@ -288,6 +288,16 @@ def test_the_commands_work_from_records_to_answers(source, tmp_path, capsys):
     assert main(["diagnose", "export", run, "--out", str(tmp_path / "model")]) == 0
 
 
+def test_the_held_out_records_score_as_they_did_in_training(solved, source, tmp_path):
+    scores = diagnose.evaluate(solved, source, held_out=True)
+    assert scores.values == solved.scores.values
+    passed_on = diagnose.export(solved, tmp_path / "model")
+    assert diagnose.evaluate(passed_on, source, held_out=True).values == scores.values
+    other = write(tmp_path / "other.jsonl", rows(33, seed=5))
+    with pytest.raises(DataError, match="not what the run was trained on"):
+        diagnose.evaluate(passed_on, other, held_out=True)
+
+
 def test_recipes_are_listed_and_printed(capsys):
     assert main(["diagnose", "recipe"]) == 0
     assert "tfidf" in capsys.readouterr().out

@@ -152,6 +152,7 @@ def evaluate(
     data: Path,
     /,
     *overrides: str,
+    held_out: Flag = False,
     out: Path | None = None,
     device: str = "auto",
     as_json: Json = False,
@@ -166,6 +167,8 @@ def evaluate(
         Records with labels. All of them are scored.
     overrides
         Changes of what a trained model leaves open: decide.never_empty=false
+    held_out
+        DATA is what the model was trained on: score only the records that it has not seen.
     out
         Also write the scores to this JSON file.
     device
@@ -181,6 +184,7 @@ def evaluate(
         data,
         _show,
         as_json=as_json,
+        held_out=held_out,
         out=out,
         device=device,
         overrides=overrides,

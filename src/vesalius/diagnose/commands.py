@@ -1,7 +1,5 @@
 """What a user does with a diagnosis; the command line is a thin shell around these functions."""
 
-import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +10,9 @@ if TYPE_CHECKING:
     from vesalius.engine.run import Run
     from vesalius.engine.task import Case, Scores
 
-_OPEN = ("decide.never_empty=", "decide.max_labels=", "decide.rules=", "data.predict_length=")
+_OPEN = ("decide.never_empty", "decide.max_labels", "decide.rules", "data.predict_length")
 """What may be changed of a trained model: what needs no fitting."""
+_NAME = "vesalius.diagnose.train"
 
 
 def train(
@@ -50,13 +49,13 @@ def train(
     """
     from vesalius.diagnose.recipe import DiagnoseRecipe
     from vesalius.diagnose.task import DiagnoseTask, load_task
-    from vesalius.engine import distributed, run
+    from vesalius.engine import distributed, run, starting
     from vesalius.engine.loop import fit
 
-    items = [*overrides, *(f"{key}={json.dumps(value)}" for key, value in changes.items())]
+    items = starting.items(overrides, changes)
     if resume:
-        before = run.Run(_existing(out))
-        recipe = Path(out) / "recipe.yaml" if recipe is None else recipe
+        before = starting.existing(out)
+        recipe = before.folder / "recipe.yaml" if recipe is None else recipe
     chosen = DiagnoseRecipe.load(recipe, items)
     # A model that is solved has no checkpoint to go on from: it is solved again, to the same.
     anew = not resume or chosen.model.name == "tfidf"
@@ -65,7 +64,7 @@ def train(
     else:
         task = load_task(chosen, before.config["task"], before.assets)
         task.decider = None
-    folder = _run_folder(out, chosen.model.name, resume)
+    folder = starting.run_folder(out, f"diagnose-{chosen.model.name}", resume=resume)
     training, held, how = _split(task, source, valid, chosen)
     if anew:
         task.learn(training)
@@ -76,7 +75,7 @@ def train(
             "train": [case.id for case in training],
             "valid": [case.id for case in held],
         },
-        "command": command or _as_python(source, recipe, changes),
+        "command": command or starting.as_python(_NAME, source, recipe, changes),
         "labels": task.label_names,
         "model": chosen.model.name,
         "seed": chosen.seed,
@@ -118,26 +117,6 @@ def _text(case: "Case") -> str:
     return "\n".join(case.input.values())
 
 
-def _run_folder(out: str | Path | None, model: str, resume: bool) -> Path:
-    from vesalius.engine import distributed, run
-
-    if out is None and distributed.launched():
-        raise RecipeError("several processes must agree on the run folder: give --out")
-    if out is None:
-        return Path("runs") / f"diagnose-{model}-{time.strftime('%Y%m%d-%H%M%S')}"
-    if not resume and distributed.is_first():
-        run.refuse_existing(Path(out))
-    return Path(out)
-
-
-def _as_python(source, recipe, changes: Mapping[str, Any]) -> str:
-    plain = "".join(f", {key}={value!r}" for key, value in changes.items() if "." not in key)
-    dotted = {key: value for key, value in changes.items() if "." in key}
-    plain += f", **{dotted!r}" if dotted else ""
-    plain = f", recipe={str(recipe)!r}{plain}" if recipe is not None else plain
-    return f"vesalius.diagnose.train({str(source)!r}{plain})"
-
-
 def report(run: "Run", cases: Sequence["Case"]) -> Path:
     """Write report.html and README.md of a run, with highlighted evidence of a few records."""
     from vesalius import files
@@ -151,17 +130,9 @@ def report(run: "Run", cases: Sequence["Case"]) -> Path:
 
 def opened(run: "Run | str | Path", overrides: Sequence[str]) -> "Run":
     """Open a run; only what a trained model leaves open may be changed."""
-    from vesalius.engine.run import Run
+    from vesalius.engine import starting
 
-    for item in overrides:
-        if not item.startswith(_OPEN) or "=" not in item:
-            raise RecipeError(
-                f"'{item}' cannot be changed after training; of a trained model only these can: "
-                + ", ".join(name.rstrip("=") for name in _OPEN)
-            )
-    if isinstance(run, Run) and not overrides:
-        return run
-    return Run(run.folder if isinstance(run, Run) else run, overrides=overrides)
+    return starting.opened(run, overrides, free=_OPEN)
 
 
 def predict(
@@ -244,6 +215,7 @@ def evaluate(
     run: "Run | str | Path",
     source: str | Path,
     *,
+    held_out: bool = False,
     out: str | Path | None = None,
     device: str = "auto",
     overrides: Sequence[str] = (),
@@ -253,16 +225,32 @@ def evaluate(
     """Score a run on records whose diseases are known; with `out`, write scores.json there.
 
     All records of the source are scored, those too that it marks as training records: give the
-    file that you want scored. Labels that the model does not know count for nothing.
+    file that you want scored. With `held_out` the source is the one that the run was trained on,
+    and only the records that it held out are scored, each by thresholds that were fitted to the
+    others. Labels that the model does not know count for nothing.
     """
     from vesalius import files
     from vesalius.engine.run import to_json
 
     run = opened(run, overrides)
-    scores = run.evaluate(source, device=device, started=started, progress=progress)
+    if held_out:
+        scores = _on_held_out(run, source, device=device, started=started, progress=progress)
+    else:
+        scores = run.evaluate(source, device=device, started=started, progress=progress)
     if out is not None:
         files.write_text(Path(out), to_json({**scores.to_dict(), "data": str(source)}))
     return scores
+
+
+def _on_held_out(run: "Run", source, *, device, started, progress) -> "Scores":
+    from vesalius.engine import starting
+
+    task = run.task
+    cases = starting.held_out(run, task.cases(source), source)
+    task.decider = None  # it was fitted to these records, so its score would flatter
+    if started:
+        started(len(cases))
+    return task.score(cases, run.predictions(cases, device=device, progress=progress))
 
 
 def export(run: "Run | str | Path", out: str | Path, *, half: bool = False) -> Path:
@@ -299,28 +287,30 @@ def pretrain(
     """
     from vesalius.diagnose.pretraining.recipe import PretrainRecipe
     from vesalius.diagnose.pretraining.task import PretrainTask, load_task
-    from vesalius.engine import distributed, run
+    from vesalius.engine import distributed, starting
     from vesalius.engine.loop import fit
     from vesalius.engine.splits import split_cases
     from vesalius.report import report_run
 
-    items = [*overrides, *(f"{key}={json.dumps(value)}" for key, value in changes.items())]
+    items = starting.items(overrides, changes)
     if resume:
-        before = run.Run(_existing(out))
-        recipe = Path(before.folder) / "recipe.yaml" if recipe is None else recipe
+        before = starting.existing(out)
+        recipe = before.folder / "recipe.yaml" if recipe is None else recipe
         chosen = PretrainRecipe.load(recipe, items)
         task = load_task(chosen, before.config["task"], before.assets)
     else:
         chosen = PretrainRecipe.load(recipe, items)
         task = PretrainTask(chosen)
-    folder = _run_folder(out, f"pretrain-{chosen.model.name}", resume)
+    name = f"diagnose-pretrain-{chosen.model.name}"
+    folder = starting.run_folder(out, name, resume=resume)
     training, held, how = split_cases(task.cases(source), chosen.data.valid_share, chosen.seed)
     if not resume:
         task.learn(training)
     extra = {
         "data": str(source),
         "split": {"how": how, "train": len(training), "valid": len(held)},
-        "command": command or "vesalius.diagnose.pretrain",
+        "command": command
+        or starting.as_python("vesalius.diagnose.pretrain", source, recipe, changes),
         "model": chosen.model.name,
         "seed": chosen.seed,
     }
@@ -328,9 +318,3 @@ def pretrain(
     if distributed.is_first():
         report_run(made.folder)
     return made
-
-
-def _existing(out: str | Path | None) -> Path:
-    if out is None or not Path(out).exists():
-        raise RecipeError("resume goes on with an existing run: give its folder as out")
-    return Path(out)

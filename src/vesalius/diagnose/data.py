@@ -8,6 +8,7 @@ import torch
 
 from vesalius.engine.data import Batch
 from vesalius.engine.task import Case
+from vesalius.text.augmenters import mixing
 
 POOL = 32
 """Batches whose records are sorted by length together; larger pools pad less and shuffle less."""
@@ -52,13 +53,13 @@ def allot(lengths: Sequence[int], budget: int, weights: Sequence[float] | None =
 
 def cut(tokens: np.ndarray, length: int, keep: str) -> np.ndarray:
     """Shorten to `length`: keep the "head", the "tail" or both "ends" (two thirds head)."""
-    if len(tokens) <= length:
-        return tokens
+    if len(tokens) <= length or length == 0:
+        return tokens[:length]
     if keep == "head":
         return tokens[:length]
     if keep == "tail":
         return tokens[len(tokens) - length :]
-    head = (2 * length + 2) // 3
+    head = max(1, 2 * length // 3)
     return np.concatenate([tokens[:head], tokens[len(tokens) - (length - head) :]])
 
 
@@ -88,7 +89,7 @@ class Records:
         return self._kept[index]
 
     def __call__(self, index: int, rng: np.random.Generator) -> tuple[str, dict, Any, Any]:
-        """Return (id, arrays, target row or None, (share, order key) of mixing or None)."""
+        """Return (id, arrays, target row or None, (seed of mixing, alpha) or None)."""
         case = self.cases[index]
         arrays = None
         if self.augment is not None:
@@ -97,8 +98,7 @@ class Records:
         if arrays is None:
             arrays = self.arrays(index)
         target = None if self.targets is None else self.targets[index]
-        mixing = self.mixing
-        drawn = None if mixing is None else (float(rng.beta(mixing, mixing)), float(rng.random()))
+        drawn = None if self.mixing is None else (int(rng.integers(2**62)), self.mixing)
         return case.id, arrays, target, drawn
 
 
@@ -109,7 +109,7 @@ class Collate:
         self.padding = dict(padding)
 
     def __call__(self, items: Sequence[tuple]) -> Batch:
-        """Return a batch; `extra["mixing"]` is (share, order) where records are mixed."""
+        """Return a batch; `extra["mixture"]` says who is mixed with whom, where records are."""
         ids, arrays, targets, drawn = zip(*items, strict=True)
         longest = max(1, *(len(item["tokens"]) for item in arrays))
         inputs = {
@@ -121,8 +121,9 @@ class Collate:
             truth = torch.from_numpy(np.stack(targets).astype(np.float32))
         extra = {}
         if drawn[0] is not None:
-            order = np.argsort([key for _, key in drawn], kind="stable")
-            extra["mixing"] = (drawn[0][0], torch.from_numpy(order))
+            seed, alpha = drawn[0]
+            rng = np.random.default_rng(seed)
+            extra["mixture"] = mixing.draw(len(ids), rng=rng, alpha=alpha)
         return Batch(list(ids), inputs, truth, extra)
 
 

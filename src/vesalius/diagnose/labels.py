@@ -190,18 +190,19 @@ class LabelSet:
             )
 
     @classmethod
-    def of(cls, records: Iterable[Record], *, minimum: int = 1) -> Self:
+    def of(cls, records: Iterable[Record | Iterable[str]], *, minimum: int = 1) -> Self:
         """Collect the labels of records, the most frequent first, equal ones by name.
 
         Args:
-            records: those without labels are left out.
+            records: records, or the labels of each; records without labels are left out.
             minimum: labels with fewer records are left out; nothing can be learned from none.
 
         Raises:
             DataError: there is no label that often.
         """
-        labelled = [record for record in records if record.labels is not None]
-        counts = Counter(label for record in labelled for label in set(record.labels))
+        found = [item.labels if isinstance(item, Record) else tuple(item) for item in records]
+        labelled = [labels for labels in found if labels is not None]
+        counts = Counter(label for labels in labelled for label in set(labels))
         kept = sorted((item for item in counts.items() if item[1] >= minimum), key=_by_frequency)
         if not kept:
             raise DataError(

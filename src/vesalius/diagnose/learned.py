@@ -1,14 +1,13 @@
 """What a diagnosis learns from its training records before training: labels, fields, vocabulary."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
+from vesalius.diagnose.labels import LabelSet
 from vesalius.engine.task import Case
-from vesalius.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -49,13 +48,8 @@ class Learned:
 
     def encode(self, cases: Sequence[Case]) -> np.ndarray:
         """Return the truth as bool (cases, labels); labels that are not known are left out."""
-        index = {name: number for number, name in enumerate(self.labels)}
-        truth = np.zeros((len(cases), len(self.labels)), bool)
-        for row, case in zip(truth, cases, strict=True):
-            for name in case.target or ():
-                if name in index:
-                    row[index[name]] = True
-        return truth
+        known = LabelSet(self.labels, self.counts, self.size)
+        return known.encode([case.target or () for case in cases], unknown="ignore")
 
 
 def count_labels(cases: Sequence[Case], *, min_count: int) -> tuple[dict[str, int], dict[str, int]]:
@@ -64,14 +58,9 @@ def count_labels(cases: Sequence[Case], *, min_count: int) -> tuple[dict[str, in
     Raises:
         DataError: no label is frequent enough, or none is given at all.
     """
-    counts = Counter(name for case in cases for name in case.target or ())
-    if not counts:
-        raise DataError("no training record has a label; name their column in records.label")
-    ordered = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-    kept = {name: count for name, count in ordered.items() if count >= min_count}
-    if not kept:
-        raise DataError(
-            f"no label has {min_count} training records; the most frequent, "
-            f"'{next(iter(ordered))}', has {next(iter(ordered.values()))}. Lower data.min_count."
-        )
-    return kept, {name: count for name, count in ordered.items() if name not in kept}
+    found = [case.target for case in cases if case.target is not None]
+    kept = LabelSet.of(found, minimum=min_count)
+    every = LabelSet.of(found)
+    counts = dict(zip(every.names, every.counts, strict=True))
+    rare = {name: count for name, count in counts.items() if name not in kept.names}
+    return dict(zip(kept.names, kept.counts, strict=True)), rare

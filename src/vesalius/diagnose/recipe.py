@@ -11,11 +11,11 @@ from vesalius.diagnose.loss_blocks import BCEBlock, LossBlock
 from vesalius.diagnose.model_blocks import ModelBlock, TransformerBlock
 from vesalius.diagnose.record_schema import Schema
 from vesalius.engine.optim import AdamW, Cosine, OptimizerBlock, ScheduleBlock
-from vesalius.engine.recipe import Recipe
+from vesalius.engine.recipe import Held, Recipe
 from vesalius.text.cleaning import CleanOptions
 
 
-class Data(Block):
+class Data(Held):
     """How records become what the model sees."""
 
     rules: str | None = None
@@ -24,12 +24,6 @@ class Data(Block):
     """labels with fewer training records are left out, and said so"""
     clean: CleanOptions | None = CleanOptions()
     """value-safe cleaning of the text, in training and in prediction; null: none"""
-    valid_share: float = Field(0.2, ge=0, lt=1)
-    """share of the records held out for validation where the source names none; split by patient"""
-    folds: int | None = Field(None, ge=2)
-    """cut the records (or patients) into so many folds instead"""
-    fold: int = Field(0, ge=0)
-    """which of the folds is held out, from 0"""
     length: int = Field(512, ge=8)
     """tokens that the model sees of a record in training; its fields share them"""
     predict_length: int | None = Field(None, ge=8)
@@ -107,14 +101,6 @@ class DiagnoseRecipe(Recipe):
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
-        data = self.data
-        if data.folds is None and data.fold:
-            raise ValueError(f"data.fold is {data.fold}; it needs data.folds, say how many")
-        if data.folds is not None and data.fold >= data.folds:
-            raise ValueError(
-                f"data.fold is {data.fold}; with data.folds={data.folds} the folds are 0 to "
-                f"{data.folds - 1}"
-            )
         if self.model.name == "tfidf" and (self.mixing or self.consistency):
             raise ValueError("mixing and consistency need a network; the model is tfidf")
         return self

@@ -1,8 +1,7 @@
 """Diagnosis as a task of the engine: medical records to all diseases of the patient."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,10 @@ from vesalius.diagnose.recipe import DiagnoseRecipe
 from vesalius.diagnose.vocabularies import Vocabulary, fit_vocabulary, load_vocabulary
 from vesalius.engine.data import Batch, Loader, choose_workers
 from vesalius.engine.device import choose_device
+from vesalius.engine.distributed import unwrapped
 from vesalius.engine.task import Case, Prediction, Scores
 from vesalius.errors import DataError, RecipeError
+from vesalius.text.augmenters.mixing import mixing
 from vesalius.text.cleaning import Cleaner
 
 DECIDER = "decision.json"
@@ -269,17 +270,17 @@ class DiagnoseTask:
 
     def _mixed_forward(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return logits and targets, mixed with those of partners where the batch says so."""
-        if "mixing" not in batch.extra:
-            return model(batch.inputs), batch.targets
-        share, order = batch.extra["mixing"]
-        order = order.to(batch.targets.device)
-        inputs = batch.inputs
+        mixture, inputs = batch.extra.get("mixture"), batch.inputs
+        if mixture is None:
+            return model(inputs), batch.targets
+        bare = unwrapped(model)
         if self.recipe.mixing.of == "words":
-            # A word stands wherever one of the two texts has one.
-            inputs = {**inputs, "mask": inputs["mask"] | inputs["mask"][order]}
-        with _mixing(model, self.recipe.mixing.of, share, order):
-            logits = model(inputs)
-        return logits, share * batch.targets + (1 - share) * batch.targets[order]
+            with mixing(bare.get_input_embeddings(), mixture, mask=inputs["mask"]):
+                logits = model(mixture.inputs(inputs))
+        else:
+            with mixing(bare.head.pooled, mixture):
+                logits = model(inputs)
+        return logits, mixture.mix(batch.targets)
 
     def predict(self, model: nn.Module, batch: Batch) -> list[Prediction]:
         """Return the probability of each label, float32 (labels,)."""
@@ -359,16 +360,3 @@ class DiagnoseTask:
 
         answer = self.answers([case], [prediction])[0]
         return bars(case, prediction.probabilities, self.label_names, answer)
-
-
-@contextmanager
-def _mixing(model: nn.Module, of: str, share: float, order: Tensor) -> Iterator[None]:
-    """Mix the embeddings, or the pooled vectors, with those of the partners."""
-    module = model.get_input_embeddings() if of == "words" else model.head.pooled
-    hook = module.register_forward_hook(
-        lambda _module, _inputs, output: share * output + (1 - share) * output[order]
-    )
-    try:
-        yield
-    finally:
-        hook.remove()

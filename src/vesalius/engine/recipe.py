@@ -19,6 +19,28 @@ from vesalius.engine.step_blocks import Plain, StepBlock
 from vesalius.errors import RecipeError
 
 
+class Held(Block):
+    """Who validates; the base of a department's `data` block."""
+
+    valid_share: float = Field(0.2, ge=0, lt=1)
+    """share of the cases held out for validation where the source names none; split by patient"""
+    folds: int | None = Field(None, ge=2)
+    """cut the cases (or patients) into so many folds instead; the seed decides who is together"""
+    fold: int = Field(0, ge=0)
+    """which of the folds is held out, from 0"""
+
+    @model_validator(mode="after")
+    def _fold_is_one_of_the_folds(self) -> Self:
+        if self.folds is None and self.fold:
+            raise ValueError(f"data.fold is {self.fold}; it needs data.folds, say how many")
+        if self.folds is not None and self.fold >= self.folds:
+            raise ValueError(
+                f"data.fold is {self.fold}; with data.folds={self.folds} the folds are 0 to "
+                f"{self.folds - 1}"
+            )
+        return self
+
+
 class Recipe(Block):
     """The part of a recipe that the engine reads. Departments add their own blocks."""
 

@@ -1,7 +1,5 @@
 """What a user does with a segmentation; the command line is a thin shell around these functions."""
 
-import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +12,7 @@ if TYPE_CHECKING:
     from vesalius.engine.task import Scores
 
 _SHOWN_CASES = 6
+_NAME = "vesalius.segment.train"
 
 
 def train(
@@ -47,19 +46,16 @@ def train(
     Raises:
         DataError, RecipeError, TrainingError, StorageError: each names the place and the remedy.
     """
-    from vesalius.engine import distributed
+    from vesalius.engine import distributed, starting
     from vesalius.engine.loop import fit
-    from vesalius.engine.run import Run
     from vesalius.segment.data import split_cases
     from vesalius.segment.recipe import SegmentRecipe
     from vesalius.segment.task import SegmentTask, load_task
 
-    items = [*overrides, *(f"{key}={json.dumps(value)}" for key, value in changes.items())]
+    items = starting.items(overrides, changes)
     if resume:
-        if out is None or not Path(out).exists():
-            raise RecipeError("resume goes on with an existing run: give its folder as out")
-        before = Run(out)
-        recipe = Path(out) / "recipe.yaml" if recipe is None else recipe
+        before = starting.existing(out)
+        recipe = before.folder / "recipe.yaml" if recipe is None else recipe
         chosen = SegmentRecipe.load(recipe, items)
         task = load_task(chosen, before.config["task"])
     else:
@@ -67,7 +63,7 @@ def train(
         task = SegmentTask(chosen)
     if valid is not None and chosen.data.folds is not None:
         raise RecipeError("data.folds holds cases of the source out; leave it, or valid, out")
-    folder = _run_folder(out, chosen.model.name, resume)
+    folder = starting.run_folder(out, f"segment-{chosen.model.name}", resume=resume)
     cases = task.cases(source)
     if valid is None:
         data = chosen.data
@@ -84,7 +80,7 @@ def train(
             "train": [case.id for case in training],
             "valid": [case.id for case in held],
         },
-        "command": command or _as_python(source, recipe, changes),
+        "command": command or starting.as_python(_NAME, source, recipe, changes),
         "labels": task.label_names,
         "model": chosen.model.name,
         "seed": chosen.seed,
@@ -119,27 +115,6 @@ def _check_apart(training, held) -> None:
             "out and a share is drawn",
             both,
         )
-
-
-def _run_folder(out: str | Path | None, model: str, resume: bool) -> Path:
-    """Return where the run goes; refuse early what would be refused after the files are read."""
-    from vesalius.engine import distributed, run
-
-    if out is None and distributed.launched():
-        raise RecipeError("several processes must agree on the run folder: give --out")
-    if out is None:
-        return Path("runs") / f"segment-{model}-{time.strftime('%Y%m%d-%H%M%S')}"
-    if not resume and distributed.is_first():
-        run.refuse_existing(Path(out))
-    return Path(out)
-
-
-def _as_python(source, recipe, changes: Mapping[str, Any]) -> str:
-    options = "".join(f", {key}={value!r}" for key, value in changes.items() if "." not in key)
-    dotted = {key: value for key, value in changes.items() if "." in key}
-    options += f", **{dotted!r}" if dotted else ""
-    options = f", recipe={str(recipe)!r}{options}" if recipe is not None else options
-    return f"vesalius.segment.train({str(source)!r}{options})"
 
 
 def report(run: "Run", cases) -> Path:
@@ -259,17 +234,9 @@ def predict(
 
 def opened(run: "Run | str | Path", overrides: Sequence[str]) -> "Run":
     """Open a run; only what a trained model leaves open may be changed."""
-    from vesalius.engine.run import Run
+    from vesalius.engine import starting
 
-    for item in overrides:
-        if not item.startswith("predict.") or "=" not in item:
-            raise RecipeError(
-                f"'{item}' cannot be changed after training; of a trained model only predict.* "
-                "can, for example predict.mirror=true"
-            )
-    if isinstance(run, Run) and not overrides:
-        return run
-    return Run(run.folder if isinstance(run, Run) else run, overrides=overrides)
+    return starting.opened(run, overrides, free=("predict.",))
 
 
 def _check_place(cases, out: Path, overwrite: bool) -> None:
@@ -315,38 +282,12 @@ def evaluate(
             trained on, or nothing was held out.
     """
     from vesalius import files
+    from vesalius.engine import starting
     from vesalius.engine.run import to_json
 
     run = opened(run, overrides)
-    cases = _held_out(run, source) if held_out else None
+    cases = starting.held_out(run, run.task.cases(source), source) if held_out else None
     scores = run.evaluate(source, cases=cases, device=device, started=started, progress=progress)
     if out is not None:
         files.write_text(Path(out), to_json({**scores.to_dict(), "data": str(source)}))
     return scores
-
-
-def _held_out(run: "Run", source: str | Path) -> list:
-    """Return the cases of a run's training source that it has not trained on."""
-    from vesalius.segment.data import split_cases
-
-    cases = run.task.cases(source)
-    split = run.config.get("split") or {}
-    if isinstance(split.get("valid"), list):
-        wanted = set(split["valid"])
-        held = [case for case in cases if case.id in wanted]
-        missing = sorted(wanted - {case.id for case in held})
-        if missing:
-            raise DataError(f"{source} lacks {len(missing)} case(s) that the run held out", missing)
-    else:
-        data, seed = run.recipe.data, run.recipe.seed
-        folds = {"folds": data.folds, "fold": data.fold}
-        training, held, _ = split_cases(cases, data.valid_share, seed, **folds)
-        if [len(training), len(held)] != [split.get("train"), split.get("valid")]:
-            raise DataError(
-                f"{source} is not what the run was trained on: it would be cut into "
-                f"{len(training)} and {len(held)} cases, the run had {split.get('train')} and "
-                f"{split.get('valid')}"
-            )
-    if not held:
-        raise DataError("the run held no case out: nothing to score")
-    return held

@@ -7,7 +7,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, StrictBool, model_valida
 
 from vesalius.block import Block
 from vesalius.engine.optim import AdamW, OptimizerBlock
-from vesalius.engine.recipe import Recipe
+from vesalius.engine.recipe import Held, Recipe
 from vesalius.images.transforms import (
     Brightness,
     Contrast,
@@ -33,7 +33,7 @@ AUGMENTATION = (
 )
 
 
-class Data(Block):
+class Data(Held):
     """How files become what the model sees."""
 
     target: Literal["labels", "foreground", "instances"] = "labels"
@@ -47,12 +47,6 @@ class Data(Block):
     """of pictures; auto: as stored, grey ones as rgb where a set mixes both; grey: luminance"""
     ignore: int | None = None
     """mask value that counts for nothing, in losses and in scores; null: none"""
-    valid_share: float = Field(0.2, ge=0, lt=1)
-    """share of the cases held out for validation where the source names none; split by patient"""
-    folds: int | None = Field(None, ge=2)
-    """cut the cases (or patients) into so many folds instead; the seed decides who is together"""
-    fold: int = Field(0, ge=0)
-    """which of the folds is held out, from 0"""
     spacing: Literal["median"] | tuple[PositiveFloat, ...] | None = None
     """common voxel size in mm to resample to; median: of all cases given; null: as stored"""
     normalise: Normalise = Normalise()
@@ -110,13 +104,6 @@ class SegmentRecipe(Recipe):
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
-        if self.data.folds is None and self.data.fold:
-            raise ValueError(f"data.fold is {self.data.fold}; it needs data.folds, say how many")
-        if self.data.folds is not None and self.data.fold >= self.data.folds:
-            raise ValueError(
-                f"data.fold is {self.data.fold}; with data.folds={self.data.folds} the folds are "
-                f"0 to {self.data.folds - 1}"
-            )
         if self.predict.instances and self.data.target == "labels":
             raise ValueError(
                 "predict.instances parts a foreground into objects: it needs "
