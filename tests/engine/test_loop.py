@@ -1,20 +1,15 @@
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests import processes
 from tests.engine.toy import ToyRecipe, ToyTask
 from vesalius.engine import checkpoint
 from vesalius.engine.loop import fit
 from vesalius.engine.run import Run, read_history
 from vesalius.errors import RecipeError, TrainingError
-
-ROOT = Path(__file__).parents[2]
 
 
 def toy(*overrides):
@@ -180,13 +175,7 @@ def test_more_processes_than_the_batch_can_serve_are_refused_before_training(tmp
 
 def torchrun(out, *overrides, world):
     """Train the toy in `world` gloo processes."""
-    command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-        *("--nproc-per-node", str(world), "-m", "tests.engine.toy_main", str(out), *overrides),
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+    processes.torchrun("tests.engine.toy_main", str(out), *overrides, out=out, world=world)
 
 
 @pytest.mark.parametrize("sharding", ["replicate", "fsdp"])
