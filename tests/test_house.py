@@ -17,6 +17,7 @@ ALLOWED = {
     "text": {"engine", "text"},
     "segment": {"engine", "images", "report", "datasets", "segment"},
     "diagnose": {"engine", "images", "text", "report", "datasets", "diagnose"},
+    "study": {"engine", "text", "report", "study"},
 }
 KERNEL = {"errors", "language", "block", "files", "lazy", "__version__"}
 

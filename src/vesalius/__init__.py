@@ -18,6 +18,7 @@ __getattr__ = lazily(
         "images",
         "report",
         "segment",
+        "study",
         "text",
     ),
 )

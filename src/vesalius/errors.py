@@ -52,6 +52,10 @@ class InterruptedRun(VesaliusError):  # noqa: N818 - nothing is wrong
         )
 
 
+class StudyError(VesaliusError, RuntimeError):
+    """A study has no result: all of its runs failed, or were stopped."""
+
+
 class StorageError(VesaliusError, OSError):
     """A result could not be written; what was there before is untouched."""
 

@@ -35,7 +35,9 @@ def solved(source, tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(source, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "net"
-    return diagnose.train(source, out=out, quiet=True, overrides=[*TINY, "epochs=8"])
+    return diagnose.train(
+        source, recipe="transformer", out=out, quiet=True, overrides=[*TINY, "epochs=8"]
+    )
 
 
 @pytest.mark.parametrize("name", ["solved", "trained"])
@@ -123,7 +125,9 @@ def test_the_report_shows_records_with_their_evidence(solved):
 
 
 def test_training_goes_on_bit_for_bit_where_it_stopped(source, tmp_path, monkeypatch):
-    whole = diagnose.train(source, out=tmp_path / "a", quiet=True, overrides=TINY)
+    whole = diagnose.train(
+        source, recipe="transformer", out=tmp_path / "a", quiet=True, overrides=TINY
+    )
     from vesalius.engine import loop
 
     real, count = loop.Loader.steps, 0
@@ -139,7 +143,13 @@ def test_training_goes_on_bit_for_bit_where_it_stopped(source, tmp_path, monkeyp
     monkeypatch.setattr(loop.Loader, "steps", interrupted)
     options = ["checkpoint_minutes=0"]
     with pytest.raises(KeyboardInterrupt):
-        diagnose.train(source, out=tmp_path / "b", quiet=True, overrides=[*TINY, *options])
+        diagnose.train(
+            source,
+            recipe="transformer",
+            out=tmp_path / "b",
+            quiet=True,
+            overrides=[*TINY, *options],
+        )
     monkeypatch.undo()
     again = diagnose.train(source, out=tmp_path / "b", quiet=True, resume=True)
     one, other = whole.model().state_dict(), again.model().state_dict()
@@ -252,15 +262,20 @@ PARTS = {
 @pytest.mark.parametrize("name", PARTS)
 def test_each_part_trains_and_changes_the_weights(name, source, trained, tmp_path):
     run = diagnose.train(
-        source, out=tmp_path / "run", quiet=True, overrides=[*TINY, "epochs=1", *PARTS[name]]
+        source,
+        recipe="transformer",
+        out=tmp_path / "run",
+        quiet=True,
+        overrides=[*TINY, "epochs=1", *PARTS[name]],
     )
     assert run.finished
     assert np.isfinite(run.history[0]["loss"])
 
 
 def test_every_trick_and_preset_of_the_catalogue_is_a_valid_recipe():
-    base = DiagnoseRecipe.load()
+    trained, solved = DiagnoseRecipe.load("transformer"), DiagnoseRecipe.load("tfidf")
     for trick in catalogue("diagnose").values():
+        base = solved if "TF-IDF" in trick.about else trained
         assert trick.apply(base) != base, trick.name
     for name in DiagnoseRecipe.presets():
         DiagnoseRecipe.load(name)
@@ -269,6 +284,14 @@ def test_every_trick_and_preset_of_the_catalogue_is_a_valid_recipe():
 def test_parts_that_need_a_network_are_refused_for_features():
     with pytest.raises(RecipeError, match="need a network"):
         DiagnoseRecipe.load({**TFIDF, "consistency": {"weight": 1.0}})
+
+
+def test_zero_epochs_are_refused_where_they_leave_a_network_untrained_or_a_trick_without_effect():
+    with pytest.raises(RecipeError, match="leaves text_cnn untrained"):
+        DiagnoseRecipe.load(None, ["model.name=text_cnn"])
+    for item in ("step.name=fgm", "pieces=[{name: ema}]"):
+        with pytest.raises(RecipeError, match="no training steps"):
+            DiagnoseRecipe.load("tfidf", [item])
 
 
 # --- the command line -----------------------------------------------------------------------------

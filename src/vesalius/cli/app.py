@@ -42,6 +42,26 @@ for _name, _place, _help in (
         "text:app",
         say("Clean, cut, augment, audit clinical text.", "临床文本：清洗、分词、增强、审查。"),
     ),
+    (
+        "cross-validate",
+        "study:cross_validate",
+        say("Train and score a recipe fold by fold.", "逐折训练并评估一个配方。"),
+    ),
+    (
+        "dissect",
+        "study:dissect",
+        say("Measure which tricks help on your data.", "测量哪些技巧对你的数据真正有效。"),
+    ),
+    (
+        "ensemble",
+        "ensemble:ensemble",
+        say("Combine runs and measure the gain.", "集成多个模型并测量增益。"),
+    ),
+    (
+        "pseudo-label",
+        "pseudo_label:pseudo_label",
+        say("Train on sure predictions of unlabelled cases.", "用可信的伪标签再训练。"),
+    ),
     ("datasets", "datasets:app", say("Data sets without a download.", "无需下载的数据集。")),
     ("tricks", "tricks:tricks", say("What can be switched on.", "可以开关的技巧列表。")),
     (

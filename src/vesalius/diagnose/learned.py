@@ -9,6 +9,9 @@ import numpy as np
 from vesalius.diagnose.labels import LabelSet
 from vesalius.engine.task import Case
 
+SOFT = "soft"
+"""Key of a case's `extra` that holds soft targets: label -> probability."""
+
 
 @dataclass(frozen=True)
 class Learned:
@@ -50,6 +53,20 @@ class Learned:
         """Return the truth as bool (cases, labels); labels that are not known are left out."""
         known = LabelSet(self.labels, self.counts, self.size)
         return known.encode([case.target or () for case in cases], unknown="ignore")
+
+    def targets(self, cases: Sequence[Case]) -> np.ndarray:
+        """Return what is trained on, (cases, labels): the truth, or float32 with soft targets.
+
+        A record with soft targets (`case.extra["soft"]`) has 0 for the labels that they lack.
+        """
+        table = self.encode(cases)
+        soft = [(row, case.extra[SOFT]) for row, case in enumerate(cases) if SOFT in case.extra]
+        if not soft:
+            return table
+        table = table.astype(np.float32)
+        for row, values in soft:
+            table[row] = [values.get(name, 0.0) for name in self.labels]
+        return table
 
 
 def count_labels(cases: Sequence[Case], *, min_count: int) -> tuple[dict[str, int], dict[str, int]]:

@@ -131,6 +131,20 @@ class PretrainedBlock(_Model):
         return self
 
 
+class SentenceBlock(Block):
+    """Vectors of whole records from a frozen encoder, as features beside the n-grams."""
+
+    encoder: str = Field("embedded", min_length=1)
+    """"embedded" (multilingual-e5-small, ships with the package), a checkpoint folder, or a hub
+    name, which may download; a run needs it again at prediction"""
+    prefix: str = "query: "
+    """written in front of every text, as E5 was trained; empty for most other encoders"""
+    tokens: PositiveInt | None = None
+    """read so many tokens from the start of a record; null: all of it, in windows"""
+    weight: float = Field(0.25, gt=0)
+    """mean square of a record's vector; that of each kind of n-gram is 1"""
+
+
 class TfidfBlock(_Model):
     """TF-IDF of words and characters, and a linear classifier per label."""
 
@@ -143,6 +157,8 @@ class TfidfBlock(_Model):
     """Training records that an n-gram must occur in."""
     most: PositiveInt | None = 200_000
     """N-grams of each kind to keep, the most frequent; null: all."""
+    sentence: SentenceBlock | None = None
+    """Features of a frozen encoder beside the n-grams; null: none."""
     sublinear: bool = True
     """1 + ln(count) in place of the count."""
     solver: Literal["logistic", "svm"] = "logistic"

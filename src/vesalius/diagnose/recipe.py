@@ -103,6 +103,15 @@ class DiagnoseRecipe(Recipe):
     def _parts_fit_together(self) -> Self:
         if self.model.name == "tfidf" and (self.mixing or self.consistency):
             raise ValueError("mixing and consistency need a network; the model is tfidf")
+        if self.epochs == 0 and self.model.name != "tfidf":
+            raise ValueError(
+                f"epochs is 0, which leaves {self.model.name} untrained: set epochs=20, say, or "
+                "begin from another recipe, such as transformer"
+            )
+        if self.epochs == 0 and (self.pieces or self.step.name != "plain" or self.augment):
+            raise ValueError(
+                "epochs is 0: there are no training steps that step, pieces or augment could change"
+            )
         return self
 
 

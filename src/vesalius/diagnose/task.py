@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vesalius.diagnose import data, deciding, records
 from vesalius.diagnose.decisions import FittedDecision
 from vesalius.diagnose.labels import LabelRules
-from vesalius.diagnose.learned import Learned, count_labels
+from vesalius.diagnose.learned import SOFT, Learned, count_labels
 from vesalius.diagnose.losses import bernoulli_kl
 from vesalius.diagnose.metrics import scores
 from vesalius.diagnose.models import build
@@ -34,11 +34,11 @@ DECIDER = "decision.json"
 def load_task(
     recipe: DiagnoseRecipe, config: Mapping[str, Any], assets: Mapping[str, str] | None = None
 ) -> "DiagnoseTask":
-    """Rebuild the task of a run folder."""
+    """Rebuild the task of a run folder; without its assets it can score, but not predict."""
     assets = assets or {}
     try:
         known = Learned.from_json(config["learned"])
-        vocabulary = load_vocabulary(assets, known)
+        vocabulary = load_vocabulary(assets, known) if assets else None
         rules = LabelRules.model_validate(config["rules"]) if config["rules"] else None
         decider = None
         if DECIDER in assets:
@@ -203,7 +203,7 @@ class DiagnoseTask:
         fetch = data.Records(
             cases,
             reader,
-            self.known.encode(cases) if labelled else None,
+            self.known.targets(cases) if labelled else None,
             augment=self._augmenter() if training and recipe.augment else None,
             mixing=recipe.mixing.alpha if training and recipe.mixing else None,
         )
@@ -354,9 +354,43 @@ class DiagnoseTask:
             for row, yes in zip(table, decided, strict=True)
         ]
 
+    def labelled(
+        self,
+        case: Case,
+        prediction: Prediction,
+        decided: np.ndarray,
+        folder: Path | None = None,
+        *,
+        soft: np.ndarray | None = None,
+    ) -> Case:
+        """Return a record with accepted labels as its truth; see `Task`.
+
+        Args:
+            case: the record.
+            prediction: of this task.
+            decided: bool (labels,), which of `label_names` are taken for true.
+            folder: not used: a record's labels are in the case.
+            soft: (labels,) probabilities to train on instead of 0 and 1.
+
+        Raises:
+            RecipeError: soft targets for a model that is solved, not trained.
+        """
+        names = self.label_names
+        target = tuple(name for name, yes in zip(names, decided, strict=True) if yes)
+        if soft is None:
+            return replace(case, target=target)
+        if self.recipe.model.name == "tfidf":
+            raise RecipeError("TF-IDF is solved from yes and no: it cannot learn from soft labels")
+        values = dict(zip(names, (round(float(p), 6) for p in soft), strict=True))
+        return replace(case, target=target, extra={**case.extra, SOFT: values})
+
     def draw(self, case: Case, prediction: Prediction):
         """Return a bar chart of the most probable labels and of the true ones."""
         from vesalius.diagnose.drawing import bars
 
         answer = self.answers([case], [prediction])[0]
         return bars(case, prediction.probabilities, self.label_names, answer)
+
+
+TASK = DiagnoseTask
+"""The class of this department's tasks."""

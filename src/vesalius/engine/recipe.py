@@ -98,13 +98,16 @@ class Recipe(Block):
         """Read a recipe: defaults, then a YAML file (or a mapping), then `key.path=value` items.
 
         Args:
-            source: a YAML file, the name of a recipe, a mapping, or None for the defaults alone.
+            source: a YAML file, the name of a recipe, a mapping, or None for the recipe that is
+                named "default", where there is one, else the defaults alone.
             overrides: "key.path=value" strings, applied in order; a value is read as YAML. One
                 that changes a block's `name` starts the block afresh: put `name` first.
 
         Raises:
             RecipeError: with every problem, its path and the nearest valid name.
         """
+        if source is None and "default" in cls.presets():
+            source = "default"
         if isinstance(source, str) and cls.named is not None and not Path(source).exists():
             source = cls.preset(source)
         where = str(source) if isinstance(source, str | Path) else "recipe"

@@ -94,7 +94,11 @@ def _numbers(value: Any) -> Any:
 
 @runtime_checkable
 class Task(Protocol):
-    """The contract. `engine.fit` and everything in `study` work with these methods alone."""
+    """The contract. `engine.fit` and everything in `study` work with these methods alone.
+
+    For pseudo-labels a task may also have `labelled(case, prediction, decided, folder, *, soft)`:
+    the case with the accepted labels (bool (labels,); None: the map, as a file) as its target.
+    """
 
     department: str
     """Name of the department's package, "segment" for example; a run folder is reopened by it."""

@@ -1,7 +1,8 @@
 """The catalogue of tricks: named patches to a recipe, one YAML file per department.
 
-An entry: `name: {kind: ..., about: ..., paper: ..., patch: {dotted.key: value}}`. Nothing else in
-the program knows what a trick is.
+An entry: `name: {kind: ..., about: ..., paper: ..., gain: ..., cost: ..., patch: {dotted.key:
+value}}`; gain (as published) and cost may be left out. Nothing else in the program knows what a
+trick is.
 """
 
 import importlib
@@ -29,6 +30,8 @@ class Trick:
         about: one sentence.
         paper: where it comes from.
         patch: dotted recipe keys and their values.
+        gain: what its paper reports; empty where that is not known here. Not what it does for you.
+        cost: what it takes beside the baseline, in words.
     """
 
     name: str
@@ -36,6 +39,8 @@ class Trick:
     about: str
     paper: str
     patch: Mapping[str, Any]
+    gain: str = ""
+    cost: str = ""
 
     def apply(self, recipe: Recipe) -> Recipe:
         """Return the recipe with the trick switched on."""
@@ -65,6 +70,6 @@ def _read(path: Path) -> dict[str, Trick]:
         try:
             tricks[name] = Trick(name=name, **entry)
         except TypeError:
-            keys = "kind, about, paper and patch"
+            keys = "kind, about, paper and patch (and may have gain and cost)"
             raise RecipeError(f"{path}: the trick '{name}' needs the keys {keys}") from None
     return tricks

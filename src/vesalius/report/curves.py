@@ -58,12 +58,12 @@ class _Axes:
     def __init__(self, xs: Sequence[float], ys: Sequence[float], *, log: bool):
         self.log = log
         ys = [self._scale(y) for y in ys]
-        self.x_ticks = _ticks(min(xs), max(xs))
-        self.x_low, self.x_high = _widen(min(xs), max(xs))
-        low, high = _widen(min(ys), max(ys))
+        self.x_ticks = ticks_within(min(xs), max(xs))
+        self.x_low, self.x_high = widened(min(xs), max(xs))
+        low, high = widened(min(ys), max(ys))
         margin = 0.04 * (high - low)
         self.y_low, self.y_high = low - margin, high + margin
-        ticks = _log_ticks if log else _ticks
+        ticks = _log_ticks if log else ticks_within
         self.y_ticks = ticks(self.y_low, self.y_high)
 
     def _scale(self, y: float) -> float:
@@ -86,11 +86,11 @@ class _Axes:
         parts = []
         for tick in self.y_ticks:
             if self.y_low <= tick <= self.y_high:
-                text = _tick_text(10**tick if self.log else tick, self.y_ticks, self.log)
+                text = tick_text(10**tick if self.log else tick, self.y_ticks, self.log)
                 parts.append(_y_tick(self._y(tick), text))
         for tick in self.x_ticks:
             if self.x_low <= tick <= self.x_high:
-                parts.append(_x_tick(self._x(tick), _tick_text(tick, self.x_ticks, False)))
+                parts.append(_x_tick(self._x(tick), tick_text(tick, self.x_ticks, False)))
         parts.append(_axis_titles(x_label, y_label))
         return Markup("").join(parts)
 
@@ -99,7 +99,7 @@ class _Axes:
         if x is None or not self.x_low <= x <= self.x_high:
             return Markup("")
         return Markup('<line class="mark" x1="{x}" x2="{x}" y1="{top}" y2="{bottom}"/>').format(
-            x=_n(self._x(x)), top=TOP, bottom=HEIGHT - BOTTOM
+            x=rounded(self._x(x)), top=TOP, bottom=HEIGHT - BOTTOM
         )
 
 
@@ -118,9 +118,9 @@ def _line(points: Sequence[Point], axes: _Axes, number: int, log: bool) -> Marku
 def _piece(piece: Sequence[Point], colour: int) -> Markup:
     if len(piece) == 1:
         return Markup('<circle class="s{c}" cx="{x}" cy="{y}" r="2.6"/>').format(
-            c=colour, x=_n(piece[0][0]), y=_n(piece[0][1])
+            c=colour, x=rounded(piece[0][0]), y=rounded(piece[0][1])
         )
-    path = " ".join(f"{_n(x)},{_n(y)}" for x, y in piece)
+    path = " ".join(f"{rounded(x)},{rounded(y)}" for x, y in piece)
     return Markup('<polyline class="s{c}" points="{path}"/>').format(c=colour, path=path)
 
 
@@ -129,7 +129,12 @@ def _y_tick(y: float, text: str) -> Markup:
         '<line class="grid" x1="{left}" x2="{right}" y1="{y}" y2="{y}"/>'
         '<text class="tick" x="{edge}" y="{base}" text-anchor="end">{text}</text>'
     ).format(
-        left=LEFT, right=WIDTH - RIGHT, y=_n(y), edge=LEFT - 7, base=_n(y + 3.5), text=escape(text)
+        left=LEFT,
+        right=WIDTH - RIGHT,
+        y=rounded(y),
+        edge=LEFT - 7,
+        base=rounded(y + 3.5),
+        text=escape(text),
     )
 
 
@@ -138,7 +143,11 @@ def _x_tick(x: float, text: str) -> Markup:
         '<line class="axis" x1="{x}" x2="{x}" y1="{top}" y2="{end}"/>'
         '<text class="tick" x="{x}" y="{base}" text-anchor="middle">{text}</text>'
     ).format(
-        x=_n(x), top=HEIGHT - BOTTOM, end=HEIGHT - BOTTOM + 4, base=HEIGHT - BOTTOM + 15, text=text
+        x=rounded(x),
+        top=HEIGHT - BOTTOM,
+        end=HEIGHT - BOTTOM + 4,
+        base=HEIGHT - BOTTOM + 15,
+        text=text,
     )
 
 
@@ -154,15 +163,15 @@ def _axis_titles(x_label: str, y_label: str) -> Markup:
         right=WIDTH - RIGHT,
         low=HEIGHT - BOTTOM,
         base=HEIGHT - 5,
-        middle=_n(middle),
+        middle=rounded(middle),
         x_label=x_label,
         y_label=y_label,
     )
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def ticks_within(low: float, high: float) -> list[float]:
     """Return round numbers (1, 2, 2.5 or 5 times a power of ten) within [low, high]."""
-    low, high = _widen(low, high)
+    low, high = widened(low, high)
     raw = (high - low) / 5
     power = 10 ** math.floor(math.log10(raw))
     step = next(f * power for f in (1, 2, 2.5, 5, 10) if f * power >= raw * 0.9)
@@ -172,14 +181,14 @@ def _ticks(low: float, high: float) -> list[float]:
 
 def _log_ticks(low: float, high: float) -> list[float]:
     """Return logarithms of 1, 2 and 5 times powers of ten, of powers only for wide ranges."""
-    low, high = _widen(low, high)
+    low, high = widened(low, high)
     factors = (1,) if high - low > 2.5 else (1, 2, 5)
     powers = range(math.floor(low) - 1, math.ceil(high) + 1)
     ticks = [power + math.log10(factor) for power in powers for factor in factors]
     return ticks[:: max(1, round((high - low) / 8))] if factors == (1,) else ticks
 
 
-def _widen(low: float, high: float) -> tuple[float, float]:
+def widened(low: float, high: float) -> tuple[float, float]:
     """Return a range that is not empty and far wider than rounding."""
     if high - low > 1e-9 * max(abs(low), abs(high)):
         return low, high
@@ -187,7 +196,8 @@ def _widen(low: float, high: float) -> tuple[float, float]:
     return low - half, high + half
 
 
-def _tick_text(value: float, ticks: Sequence[float], log: bool) -> str:
+def tick_text(value: float, ticks: Sequence[float], log: bool) -> str:
+    """Return a tick's label, with as many decimals as its neighbours need."""
     if value == 0:
         return "0"
     if log or abs(value) >= 1e6 or max(map(abs, ticks)) < 1e-3:
@@ -220,5 +230,6 @@ def _summary(name: str, points: Sequence[Point]) -> str:
     return f"{name} {format_value(points[0][1])} → {format_value(points[-1][1])}"
 
 
-def _n(value: float) -> str:
+def rounded(value: float) -> str:
+    """Return a coordinate of a drawing with one decimal."""
     return f"{value:.1f}"

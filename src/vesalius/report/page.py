@@ -20,6 +20,7 @@ from vesalius import __version__, files
 from vesalius.errors import DataError
 from vesalius.language import language, say
 from vesalius.report.curves import COLOURS, Point, draw_curves
+from vesalius.report.forest import Bar, draw_forest
 from vesalius.report.tables import format_value, is_numeric
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -135,6 +136,21 @@ class Table(Section):
         if how is None or len(set(finite)) < 2:
             return None
         return {"max": max, "min": min}[how](finite)
+
+
+@dataclass(frozen=True)
+class Forest(Section):
+    """Effects with their intervals, one row each; see `report.forest.draw_forest`."""
+
+    title: str
+    bars: Sequence[Bar]
+    x_label: str = ""
+    note: str = ""
+
+    @property
+    def svg(self) -> Markup:
+        """The drawing; empty when no effect is finite."""
+        return draw_forest(self.bars, label=self.title, x_label=self.x_label)
 
 
 @dataclass(frozen=True)

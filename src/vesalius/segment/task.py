@@ -250,6 +250,57 @@ class SegmentTask:
         dtype = np.uint8 if values.max() < 256 else np.uint16
         return values.astype(dtype)[self.classes(prediction)]
 
+    def labelled(
+        self,
+        case: Case,
+        prediction: Prediction,
+        decided: None = None,
+        folder: Path | None = None,
+        *,
+        soft: None = None,
+    ) -> Case:
+        """Return a case whose truth is the predicted mask, written into a folder; see `Task`.
+
+        Args:
+            case: the case.
+            prediction: of this task.
+            decided, soft: not used: a mask is accepted as a whole and as decided.
+            folder: for the mask, CASE + the suffix that `predict` gives it.
+
+        Raises:
+            RecipeError: no folder, or soft targets are asked for.
+            StorageError: the mask cannot be written.
+        """
+        from vesalius.images.read import read_channels
+        from vesalius.images.write import mask_suffix_for, write_dicom_seg, write_mask
+
+        if folder is None or soft is not None:
+            raise RecipeError("a pseudo-label of an image is a mask in a folder, and not soft")
+        image = read_channels(case.input)
+        path = Path(folder) / f"{case.id}{mask_suffix_for(image)}"
+        mask = self._as_truth(prediction)
+        if path.suffix == ".dcm":
+            write_dicom_seg(path, mask, like=image, names=self._names_in(mask))
+        else:
+            write_mask(path, mask, like=image)
+        return replace(case, target=path)
+
+    def _as_truth(self, prediction: Prediction) -> np.ndarray:
+        """Return a prediction as `cases` would read its mask, (*size), uint8 or uint16."""
+        options = self.recipe.data
+        if options.target != "instances":
+            values = np.array(list(self.facts.labels.values()))
+            return values.astype(np.uint16)[self.classes(prediction)]
+        objects = self.label_map(prediction)
+        if options.ignore:  # no object may have the number that counts for nothing
+            objects = objects + (objects >= options.ignore).astype(np.uint16)
+        return objects
+
+    def _names_in(self, mask: np.ndarray) -> dict[str, int]:
+        if self.recipe.data.target != "instances":
+            return {name: value for name, value in self.facts.labels.items() if value}
+        return {f"object {number}": int(number) for number in np.unique(mask) if number}
+
     def mask_names(self, mask: np.ndarray) -> dict[str, int]:
         """Return what the values of a `label_map` but 0 stand for: name -> value."""
         if self.parts_objects:
@@ -309,3 +360,7 @@ def _on_own_grid(probabilities: Tensor, frame: Mapping[str, Any] | None) -> np.n
     if array.shape[1:] != tuple(frame["original_size"]):
         array = resample_to(array, frame["original_size"])
     return array
+
+
+TASK = SegmentTask
+"""The class of this department's tasks."""

@@ -2,7 +2,8 @@
 
 Counts of words and of characters, weighted by ln((1 + n) / (1 + df)) + 1 and scaled to length 1
 per kind (scikit-learn's TfidfVectorizer), then one linear classifier per label, solved by
-liblinear (Fan et al. 2008). As a torch module it trains, attacks and exports like the others.
+liblinear (Fan et al. 2008). A frozen encoder's vectors can stand beside the n-grams; then L-BFGS
+solves. As a torch module it trains, attacks and exports like the others.
 """
 
 import json
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vesalius.diagnose.model_blocks import TfidfBlock
+from vesalius.diagnose.models.sentence import SentenceVectors
 from vesalius.errors import DataError
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class TfidfFeatures:
     def __init__(self, block: TfidfBlock = TfidfBlock()):  # noqa: B008 - frozen
         self.block = block
         self._counters: dict[str, Any] = {}
+        self._sentence: SentenceVectors | None = None
 
     def fit(self, texts: Sequence[str]) -> "TfidfFeatures":
         """Choose n-grams and their weights; return self.
@@ -67,6 +70,8 @@ class TfidfFeatures:
                 raise DataError(
                     f"TF-IDF finds no {kind} in {len(texts)} texts ({error}); lower model.least"
                 ) from None
+        if self.block.sentence is not None:
+            self._sentence = SentenceVectors(self.block.sentence).fit(texts)
         return self
 
     def _kinds(self) -> list[str]:
@@ -95,14 +100,17 @@ class TfidfFeatures:
         """
         if not self._counters:
             raise DataError("these TF-IDF features are not fitted; call fit(texts) first")
-        return sum(len(counter.vocabulary_) for counter in self._counters.values())
+        grams = sum(len(counter.vocabulary_) for counter in self._counters.values())
+        return grams + (self._sentence.size if self._sentence else 0)
 
     def matrix(self, texts: Iterable[str]) -> "csr_matrix":
-        """Return the sparse matrix (texts, size), float64, words before characters."""
-        from scipy.sparse import hstack
+        """Return the sparse matrix (texts, size), float64: words, characters, sentence vectors."""
+        from scipy.sparse import csr_matrix, hstack
 
         texts, _ = list(texts), self.size
         parts = [self._counters[kind].transform(texts) for kind in self._kinds()]
+        if self._sentence is not None:
+            parts.append(csr_matrix(self._sentence.matrix(texts)))
         return hstack(parts, format="csr")
 
     def transform(self, texts: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -118,12 +126,13 @@ class TfidfFeatures:
         return row.indices.astype(np.int64), row.data.astype(np.float32)
 
     def names(self) -> list[str]:
-        """Return the n-grams by feature number."""
+        """Return the n-grams by feature number, then the components of the sentence vector."""
         found: list[str] = []
         for kind in self._kinds():
             vocabulary = self._counters[kind].vocabulary_
             found += sorted(vocabulary, key=vocabulary.__getitem__)
-        return found
+        sentence = self._sentence.size if self._sentence else 0
+        return found + [f"sentence {number}" for number in range(sentence)]
 
     def to_json(self) -> str:
         """Return everything that `from_json` needs."""
@@ -133,6 +142,8 @@ class TfidfFeatures:
             terms = sorted(counter.vocabulary_, key=counter.vocabulary_.__getitem__)
             counters[kind] = {"terms": terms, "idf": counter.idf_.tolist()}
         document = {"block": self.block.model_dump(), "counters": counters}
+        if self._sentence is not None:
+            document["sentence"] = self._sentence.to_dict()
         return json.dumps(document, ensure_ascii=False)
 
     @classmethod
@@ -144,6 +155,8 @@ class TfidfFeatures:
             vocabulary = {term: number for number, term in enumerate(kept["terms"])}
             made._counters[kind] = counter = made._counter(kind, vocabulary)
             counter.idf_ = np.array(kept["idf"])
+        if made.block.sentence is not None:
+            made._sentence = SentenceVectors.from_dict(made.block.sentence, document["sentence"])
         return made
 
 
@@ -203,7 +216,7 @@ def solve(
     block: TfidfBlock = TfidfBlock(),  # noqa: B008 - frozen
     seed: int = 0,
 ) -> dict[str, Tensor]:
-    """Return the state dict of a `TfidfLinear` whose weights liblinear found, in float32.
+    """Return the state dict of a `TfidfLinear` whose weights a solver found, in float32.
 
     A label that all training records have, or none, gets no weights but its log odds with half a
     record added to either side.
@@ -244,4 +257,7 @@ def _solver(block: TfidfBlock, seed: int, dual: bool):
     shared = {"C": block.C, "class_weight": block.class_weight, "random_state": seed}
     if block.solver == "svm":
         return LinearSVC(**shared)
+    if block.sentence is not None:
+        # Hundreds of dense columns are slow by coordinates, and quick by whole gradients.
+        return LogisticRegression(solver="lbfgs", max_iter=1000, **shared)
     return LogisticRegression(solver="liblinear", dual=dual, max_iter=1000, **shared)
