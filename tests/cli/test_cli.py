@@ -153,7 +153,10 @@ def test_lists_and_recipes(capsys):
     assert main(["doctor", "--json"]) == 0
     json.loads(capsys.readouterr().out)
     assert main(["tricks", "--json"]) == 0
-    assert "patch" in json.loads(capsys.readouterr().out)[0]
+    listed = json.loads(capsys.readouterr().out)
+    assert all("patch" in trick for tricks in listed.values() for trick in tricks)
+    assert main(["tricks", "segment", "--long"]) == 0
+    assert "0.9601" in capsys.readouterr().out
 
 
 def test_volumes_from_the_command_line(tmp_path):

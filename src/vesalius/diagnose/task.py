@@ -17,7 +17,7 @@ from vesalius.diagnose.learned import SOFT, Learned, count_labels
 from vesalius.diagnose.losses import bernoulli_kl
 from vesalius.diagnose.metrics import scores
 from vesalius.diagnose.models import build
-from vesalius.diagnose.reading import joined
+from vesalius.diagnose.reading import FeatureReader, joined
 from vesalius.diagnose.recipe import DiagnoseRecipe
 from vesalius.diagnose.vocabularies import Vocabulary, fit_vocabulary, load_vocabulary
 from vesalius.engine.data import Batch, Loader, choose_workers
@@ -199,6 +199,8 @@ class DiagnoseTask:
         if not training:
             length = recipe.data.predict_length or length
         reader = self.vocabulary.reader(recipe.data, self.known.fields, length=length)
+        if isinstance(reader, FeatureReader):
+            reader.prepare(case.input for case in cases)
         labelled = training or all(case.target is not None for case in cases)
         fetch = data.Records(
             cases,

@@ -91,7 +91,7 @@ def vectors(texts: Sequence[str], block: SentenceBlock) -> NDArray[np.float32]:
         made = _encoder(block)(list(missing.values()))
         for key, vector in zip(missing, made.astype(np.float16), strict=True):
             _KEPT[key] = vector
-    found = np.stack([_KEPT[key] for key in keys]).astype(np.float32)
+    found = np.array([_KEPT[key] for key in keys], np.float32)
     while len(_KEPT) > MOST_KEPT:
         _KEPT.popitem(last=False)
     return found

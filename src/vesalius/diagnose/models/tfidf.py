@@ -120,6 +120,11 @@ class TfidfFeatures:
         """
         return padded(self.matrix(texts))
 
+    def prepare(self, texts: Sequence[str]) -> None:
+        """Encode texts together that `one` will be asked for one by one."""
+        if self._sentence is not None and texts:
+            self._sentence.matrix(texts)
+
     def one(self, text: str) -> tuple[np.ndarray, np.ndarray]:
         """Return one text's feature numbers int64 and values float32, both (features,)."""
         row = self.matrix([text])
