@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -176,6 +179,15 @@ def test_more_processes_than_the_batch_can_serve_are_refused_before_training(tmp
 def torchrun(out, *overrides, world):
     """Train the toy in `world` gloo processes."""
     processes.torchrun("tests.engine.toy_main", str(out), *overrides, out=out, world=world)
+
+
+def test_leaving_a_process_group_never_waits_for_a_thread_that_waits_for_the_interpreter():
+    command = [sys.executable, "-m", "tests.engine.endings", "40"]
+    environment = {**os.environ, "PYTHONPATH": str(processes.ROOT)}
+    done = subprocess.run(
+        command, cwd=processes.ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.stdout == "ended\n", done.stderr[-2000:]
 
 
 @pytest.mark.parametrize("sharding", ["replicate", "fsdp"])

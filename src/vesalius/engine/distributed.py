@@ -34,6 +34,10 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     succeeded = False
+    # The last reference to the communication must go with the interpreter unlocked: its threads,
+    # which are waited for then, may need the interpreter to let go of a tensor. This handle does
+    # so; a wrapped model's reference would not, and now and then the process hung at its end.
+    handle = dist.group.WORLD._get_backend(device)  # pyright: ignore
     try:
         yield device
         succeeded = True
@@ -45,6 +49,7 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
         # Wrapped models sit in reference cycles and hold the group. A gloo thread that outlives
         # the interpreter aborts the process, after a training that has succeeded.
         gc.collect()
+        del handle
 
 
 def rank() -> int:

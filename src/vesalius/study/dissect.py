@@ -279,7 +279,10 @@ class _Schedule:
 
     def _difference(self, name: str, place: Place) -> float:
         ours, base = self.results[name].get(place), self.results[BASELINE].get(place)
-        return float("nan") if ours is None or base is None else ours.headline - base.headline
+        if ours is None or base is None:
+            return float("nan")
+        difference = ours.headline - base.headline
+        return difference if np.isfinite(difference) else float("nan")
 
 
 def _finished(folder, tricks, schedule: _Schedule, *, rope: float, level: float) -> Dissection:
@@ -335,7 +338,8 @@ def _places(plan: FoldPlan) -> Iterator[Place]:
 def _headlines(results: Results, name: str, places: Sequence[Place]) -> NDArray[np.float64]:
     """Return a variant's scores per block, higher is better, NaN where there is none."""
     found = results[name]
-    return np.array([found[k].headline if k in found else np.nan for k in places])
+    values = np.array([found[k].headline if k in found else np.nan for k in places])
+    return np.where(np.isfinite(values), values, np.nan)
 
 
 def _differences(

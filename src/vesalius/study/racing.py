@@ -14,7 +14,9 @@ correction for the number of tricks, the lowest bar that Holm's method ever sets
 
 Stopping for futility takes chances to be called "helps" away and gives none (Lachin 2005), as long
 as tricks that were dropped still count: `effects.table(..., dropped=race.dropped)`. What remains
-and is called "helps" then, would have been called so without the race.
+and is called "helps" then, would have been called so without the race. In simulated studies of 10
+tricks, one of them with an effect, a race saved 38 to 49 % of the runs and lost at most 0.016 of
+the power, nothing in most (`benchmarks/study_honesty.py`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
