@@ -18,7 +18,6 @@ import time
 import numpy as np
 from scipy.special import expit, logit
 
-from vesalius.diagnose.calibration import IsotonicBlock, PlattBlock, TemperatureBlock
 from vesalius.diagnose.crossfitting import cross_fitted_score, macro_f1
 from vesalius.diagnose.decisions import Decision
 from vesalius.diagnose.thresholds import (
@@ -31,6 +30,7 @@ from vesalius.diagnose.thresholds import (
     Thresholds,
     TopK,
 )
+from vesalius.engine.calibration import IsotonicBlock, PlattBlock, TemperatureBlock
 
 TEST, PER_RECORD = 60_000, 3.0
 

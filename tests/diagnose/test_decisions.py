@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.special import expit
 
-from vesalius.diagnose.calibration import TemperatureBlock
 from vesalius.diagnose.co_occurrence import CoOccurrenceBlock, pair_weights
 from vesalius.diagnose.crossfitting import cross_fitted_score
 from vesalius.diagnose.decisions import Decision, FittedDecision
 from vesalius.diagnose.thresholds import FixedThreshold, PerLabelThreshold
+from vesalius.engine.calibration import TemperatureBlock
 from vesalius.errors import DataError
 
 LABELS = ["前列腺增生", "卵巢囊肿", "新生儿黄疸", "高血压"]

@@ -178,7 +178,7 @@ def test_more_processes_than_the_batch_can_serve_are_refused_before_training(tmp
 
 def torchrun(out, *overrides, world):
     """Train the toy in `world` gloo processes."""
-    processes.torchrun("tests.engine.toy_main", str(out), *overrides, out=out, world=world)
+    processes.torchrun("tests.engine.toy_main", str(out), *overrides, world=world)
 
 
 def test_leaving_a_process_group_never_waits_for_a_thread_that_waits_for_the_interpreter():

@@ -20,7 +20,7 @@ def test_two_processes_train_the_network_that_one_trains(tmp_path, sharding):
     segment.train(source, out=tmp_path / "one", overrides=OPTIONS, quiet=True)
     out = tmp_path / "two"
     arguments = ("segment", "train", str(source), "--out", str(out), *OPTIONS)
-    torchrun("vesalius", *arguments, f"sharding={sharding}", out=out)
+    torchrun("vesalius", *arguments, f"sharding={sharding}")
     one, two = (load_file(tmp_path / n / "model.safetensors") for n in ("one", "two"))
     for key in one:
         torch.testing.assert_close(one[key], two[key], rtol=1e-3, atol=1e-4)

@@ -112,7 +112,7 @@ def test_a_planted_temperature_is_found_again():
     truth = rng.random(honest.shape) < 1 / (1 + np.exp(-honest))
     boasting = 1 / (1 + np.exp(-2.5 * honest))
     found = fit_calibration(boasting, truth)
-    assert found.slope == pytest.approx(1 / 2.5, rel=0.05)
+    assert found.fitted.slope == pytest.approx(1 / 2.5, rel=0.05)
     np.testing.assert_allclose(found.apply(boasting), 1 / (1 + np.exp(-honest)), atol=0.03)
 
 
@@ -128,7 +128,9 @@ def test_a_planted_temperature_of_classes_is_found_again_and_they_sum_to_1():
 
 def test_flawless_answers_keep_a_finite_temperature():
     truth = np.eye(4, dtype=bool)
-    assert np.isfinite(fit_calibration(np.where(truth, 0.9, 0.1), truth).slope)
+    table = np.where(truth, 0.9, 0.1)
+    assert np.isfinite(fit_calibration(table, truth).fitted.slope).all()
+    assert np.isfinite(fit_calibration(table, truth, exclusive=True).slope)
 
 
 def test_staircases_are_scikit_learns_and_rare_labels_share_that_of_all():

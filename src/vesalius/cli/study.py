@@ -1,11 +1,45 @@
 """`vesalius cross-validate` and `vesalius dissect`: questions about many runs."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
 
 from vesalius.cli.departments import Flag, Json
 from vesalius.language import say
 
+
+@dataclass(frozen=True)
+class _Common:
+    """What both studies can be told."""
+
+    recipe: str | None = None
+    "YAML file or name of a preset; see `vesalius DEPARTMENT recipe`."
+    folds: int = 5
+    "Parts of the data; each validates once."
+    repeats: int = 1
+    "How often the data are cut anew."
+    seed: int = 0
+    "Of the folds."
+    kind: str = "auto"
+    "auto takes patients together and spreads labels evenly where the data have them."
+    near_duplicates: Flag = False
+    "Keep records whose texts are nearly the same in one fold."
+    processes: int = 1
+    "Runs at once."
+    cluster: Flag = False
+    "Work on a Ray cluster."
+
+    def options(self) -> dict[str, Any]:
+        """Return the keywords of `study.cross_validate` and `study.dissect`."""
+        from vesalius.study.folds import text_clusters
+
+        found = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return found | {"near_duplicates": text_clusters if self.near_duplicates else None}
+
+
+Common = Annotated[_Common, Parameter(name="*")]
 Keep = Literal["scores", "predictions", "weights"]
 
 
@@ -15,15 +49,8 @@ def cross_validate(
     /,
     *overrides: str,
     out: Path,
-    recipe: str | None = None,
-    folds: int = 5,
-    repeats: int = 1,
-    seed: int = 0,
-    kind: str = "auto",
-    near_duplicates: Flag = False,
     keep: Keep = "predictions",
-    processes: int = 1,
-    cluster: Flag = False,
+    common: Common = _Common(),
     as_json: Json = False,
 ) -> int:
     """Train once per fold, predict and score the fold that did not train.
@@ -38,24 +65,8 @@ def cross_validate(
         Changes of the recipe: key.path=value.
     out
         Folder of the study; the same command goes on with a study that was stopped.
-    recipe
-        YAML file or name of a preset; see `vesalius DEPARTMENT recipe`.
-    folds
-        Parts of the data; each validates once.
-    repeats
-        How often the data are cut anew.
-    seed
-        Of the folds.
-    kind
-        auto takes patients together and spreads labels evenly where the data have them.
-    near_duplicates
-        Keep records whose texts are nearly the same in one fold.
     keep
         What stays of each run besides its scores; weights keeps whole run folders.
-    processes
-        Folds that train at once.
-    cluster
-        Work on a Ray cluster.
     as_json
         Print one JSON document and nothing else to standard output.
     """
@@ -64,22 +75,16 @@ def cross_validate(
     from vesalius.study.cross_validate import summary
     from vesalius.study.reporting import interval, report_cross_validation
 
-    with _Told(folds * repeats, say("folds", "折"), quiet=as_json) as told:
+    total = common.folds * common.repeats
+    with _Told(total, say("folds", "折"), quiet=as_json) as told:
         found = act(
             department,
             data,
             out=out,
-            recipe=recipe,
             overrides=overrides,
-            folds=folds,
-            repeats=repeats,
-            seed=seed,
-            kind=kind,
-            near_duplicates=_clusters() if near_duplicates else None,
             keep=keep,
-            processes=processes,
-            cluster=cluster,
             told=told,
+            **common.options(),
         )
     report = report_cross_validation(found, str(data))
     if as_json:
@@ -104,20 +109,13 @@ def dissect(
     out: Path,
     tricks: str = "",
     extra: Path | None = None,
-    recipe: str | None = None,
     together: bool = True,
     but_one: Flag = False,
-    folds: int = 5,
-    repeats: int = 1,
-    seed: int = 0,
-    kind: str = "auto",
-    near_duplicates: Flag = False,
     race: Flag = False,
     minutes: float | None = None,
     rope: float = 0.01,
     keep: Keep = "scores",
-    processes: int = 1,
-    cluster: Flag = False,
+    common: Common = _Common(),
     as_json: Json = False,
 ) -> int:
     """Measure which tricks help on your data: effects with intervals, costs and verdicts.
@@ -137,22 +135,10 @@ def dissect(
         recipe.
     extra
         A YAML file with tricks of your own.
-    recipe
-        The baseline: YAML file or name of a preset.
     together
         Also run all tricks at once.
     but_one
         Also run all tricks but one, for each.
-    folds
-        Parts of the data; each validates once.
-    repeats
-        How often the data are cut anew.
-    seed
-        Of the folds.
-    kind
-        auto takes patients together and spreads labels evenly where the data have them.
-    near_duplicates
-        Keep records whose texts are nearly the same in one fold.
     race
         Give up tricks that can hardly turn out to help.
     minutes
@@ -161,10 +147,6 @@ def dissect(
         Smallest difference that matters, in units of the score.
     keep
         What stays of each run.
-    processes
-        Runs at once.
-    cluster
-        Work on a Ray cluster.
     as_json
         Print one JSON document and nothing else to standard output.
     """
@@ -178,24 +160,17 @@ def dissect(
             data,
             [name.strip() for name in tricks.split(",") if name.strip()],
             out=out,
-            recipe=recipe,
             overrides=overrides,
             extra=extra,
             together=together,
             but_one=but_one,
-            folds=folds,
-            repeats=repeats,
-            seed=seed,
-            kind=kind,
-            near_duplicates=_clusters() if near_duplicates else None,
             race=race,
             minutes=minutes,
             rope=rope,
             keep=keep,
-            processes=processes,
-            cluster=cluster,
             told=told,
             started=told.begin,
+            **common.options(),
         )
     report = found.folder / "study.html"
     if as_json:
@@ -241,12 +216,6 @@ def _failed(failures: Any) -> None:
 def _status(failed: bool) -> int:
     """A study of which a part failed is not done."""
     return 1 if failed else 0
-
-
-def _clusters():
-    from vesalius.study.folds import text_clusters
-
-    return text_clusters
 
 
 class _Told:

@@ -11,7 +11,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
 from vesalius.block import Block
-from vesalius.diagnose.calibration import log_odds
+from vesalius.engine.calibration import log_odds
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vesalius.diagnose.arrays import checked_probabilities, checked_truth, divide
+from vesalius.engine.arrays import checked_probabilities, checked_truth, divide
 from vesalius.errors import DataError, RecipeError
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vesalius.diagnose.arrays import divide
+from vesalius.engine.arrays import divide
 
 ELEMENTS = 2**22
 """Elements of a block of comparisons: few megabytes, whatever the number of records."""

@@ -16,13 +16,6 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
 from vesalius.block import Block
-from vesalius.diagnose.arrays import checked_probabilities, checked_truth
-from vesalius.diagnose.calibration import (
-    Calibration,
-    CalibrationBlock,
-    PlattBlock,
-    calibration_from_dict,
-)
 from vesalius.diagnose.co_occurrence import CoOccurrence, CoOccurrenceBlock
 from vesalius.diagnose.crossfitting import (
     CrossFitted,
@@ -36,6 +29,13 @@ from vesalius.diagnose.thresholds import (
     ThresholdBlock,
     Thresholds,
     most_probable,
+)
+from vesalius.engine.arrays import checked_probabilities, checked_truth
+from vesalius.engine.calibration import (
+    Calibration,
+    CalibrationBlock,
+    PlattBlock,
+    calibration_from_dict,
 )
 from vesalius.errors import DataError
 

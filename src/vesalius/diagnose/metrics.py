@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from vesalius.diagnose.arrays import checked_probabilities, checked_truth, divide
 from vesalius.diagnose.curves import curve_scores, ranked, ranking_scores
 from vesalius.diagnose.resampling import bootstrap
+from vesalius.engine.arrays import checked_probabilities, checked_truth, divide
 from vesalius.engine.task import Scores
 from vesalius.errors import DataError
 

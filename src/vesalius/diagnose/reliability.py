@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vesalius.diagnose.arrays import checked_probabilities, checked_truth, divide
-from vesalius.diagnose.calibration import log_odds
+from vesalius.engine.arrays import checked_probabilities, checked_truth, divide
+from vesalius.engine.calibration import log_odds
 from vesalius.errors import DataError
 
 if TYPE_CHECKING:

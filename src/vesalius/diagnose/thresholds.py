@@ -14,8 +14,8 @@ from pydantic import Field, PositiveFloat
 from scipy.special import expit, logit
 
 from vesalius.block import Block
-from vesalius.diagnose.arrays import checked_probabilities, checked_truth, divide
 from vesalius.diagnose.curves import Ranked, each_label
+from vesalius.engine.arrays import checked_probabilities, checked_truth, divide
 from vesalius.errors import DataError
 
 CANDIDATES = 512

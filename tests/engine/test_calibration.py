@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, logit
 
-from vesalius.diagnose.calibration import (
+from vesalius.diagnose.reliability import calibration_errors
+from vesalius.engine.calibration import (
     FLATTEST,
     IsotonicBlock,
     PlattBlock,
@@ -15,7 +16,6 @@ from vesalius.diagnose.calibration import (
     fit_line,
     log_odds,
 )
-from vesalius.diagnose.reliability import calibration_errors
 from vesalius.errors import DataError
 
 BLOCKS = (

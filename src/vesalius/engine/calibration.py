@@ -15,7 +15,7 @@ from pydantic import Field, PositiveFloat
 from scipy.special import expit, logit
 
 from vesalius.block import Block
-from vesalius.diagnose.arrays import checked_probabilities, checked_truth
+from vesalius.engine.arrays import checked_probabilities, checked_truth
 from vesalius.errors import DataError
 
 LIMIT = 1e-7
