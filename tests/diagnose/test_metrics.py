@@ -170,6 +170,20 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
     assert 0.88 <= covered <= 0.99
 
 
+def test_intervals_hold_the_estimate_where_most_labels_are_rare():
+    """86 labels on 200 records: resamples lose many labels, which once pulled them all below."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        shares = np.clip(0.3 / np.arange(1, 87), 0.004, 1)
+        truth = rng.random((200, 86)) < shares
+        decided = rng.random(truth.shape) < np.where(truth, 0.7, shares / 5)
+        found = score(truth, decided, resamples=300)
+        for name in ("macro_f1", "tail_macro_f1", "macro_jaccard"):
+            low, high = found["intervals"][name]
+            assert low < found["values"][name] < high
+            assert 0.02 < high - low < 0.4
+
+
 def test_patients_not_records_are_resampled():
     truth, probabilities = example(records=50)
     truth, probabilities = np.repeat(truth, 4, 0), np.repeat(probabilities, 4, 0)

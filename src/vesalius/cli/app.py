@@ -53,6 +53,11 @@ for _name, _place, _help in (
         say("Measure which tricks help on your data.", "测量哪些技巧对你的数据真正有效。"),
     ),
     (
+        "search",
+        "study:search",
+        say("Search for better settings of a recipe.", "搜索更好的配方设置。"),
+    ),
+    (
         "ensemble",
         "ensemble:ensemble",
         say("Combine runs and measure the gain.", "集成多个模型并测量增益。"),

@@ -1,4 +1,4 @@
-"""`vesalius cross-validate` and `vesalius dissect`: questions about many runs."""
+"""`vesalius cross-validate`, `dissect` and `search`: questions about many runs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from vesalius.language import say
 
 @dataclass(frozen=True)
 class _Common:
-    """What both studies can be told."""
+    """What all three can be told."""
 
     recipe: str | None = None
     "YAML file or name of a preset; see `vesalius DEPARTMENT recipe`."
@@ -182,6 +182,91 @@ def dissect(
     return _status(any(found.failures.values()))
 
 
+def search(
+    department: str,
+    data: Path,
+    /,
+    *overrides: str,
+    out: Path,
+    over: list[str] | None = None,
+    space: Path | None = None,
+    method: Literal["halving", "random", "tpe"] = "halving",
+    candidates: int = 27,
+    eta: int = 3,
+    budget: Literal["folds", "epochs"] = "folds",
+    held_out: float = 0.2,
+    common: Common = _Common(),
+    as_json: Json = False,
+) -> int:
+    """Search for better settings on the same folds, and say what they are worth on other cases.
+
+    Parameters
+    ----------
+    department
+        segment or diagnose.
+    data
+        What `vesalius DEPARTMENT train` takes.
+    overrides
+        Changes of the recipe: key.path=value.
+    out
+        Folder of the search; the same command goes on with one that was stopped. Ends with
+        best.yaml, a recipe.
+    over
+        What may be tried: "key=LOW..HIGH", "key=LOW..HIGH log" or "key=A|B|C"; can be repeated.
+    space
+        The same as a YAML file: "key: LOW..HIGH log", or "key: [A, B, C]".
+    method
+        halving drops most candidates after few folds; random runs all on all; tpe asks Optuna.
+    candidates
+        How many settings beside the recipe as it is.
+    eta
+        Halving keeps one candidate in so many after each round.
+    budget
+        What the rounds of halving give more of: folds, or epochs.
+    held_out
+        Share of the cases that no candidate sees, for the last comparison; 0: none.
+    as_json
+        Print one JSON document and nothing else to standard output.
+    """
+    from vesalius.cli.app import emit
+    from vesalius.errors import RecipeError
+    from vesalius.study.search import search as act
+    from vesalius.study.search import summary
+    from vesalius.study.search_report import conclusion
+    from vesalius.study.search_report import held_out as held
+
+    if (over is None) == (space is None):
+        raise RecipeError("say what to search: --over (can be repeated), or --space FILE")
+    with _Told(None, say("runs", "次运行"), quiet=as_json) as told:
+        found = act(
+            department,
+            data,
+            over or space,
+            out=out,
+            overrides=overrides,
+            method=method,
+            candidates=candidates,
+            eta=eta,
+            budget=budget,
+            held_out=held_out,
+            told=told,
+            **common.options(),
+        )
+    report = found.folder / "study.html"
+    failures = {one.name: one.failures for one in found.candidates}
+    if as_json:
+        emit({"out": str(out), "report": str(report), **summary(found)})
+        return 0
+    for line in conclusion(found):
+        print(line)
+    for name, value, pair in held(found):
+        print(f"{name:24} {found.headline} {value:.4f} {pair}")
+    _failed(failures)
+    print(f"{say('recipe', '配方')}: {found.folder / 'best.yaml'}")
+    print(f"{say('report', '报告')}: {report}")
+    return 0
+
+
 def _show(found: Any) -> None:
     from vesalius.report.tables import format_value
     from vesalius.study.reporting import interval, rows, verdict_name
@@ -221,7 +306,7 @@ def _status(failed: bool) -> int:
 class _Told:
     """A progress bar of runs, with the last score beside it."""
 
-    def __init__(self, total: int, label: str, *, quiet: bool):
+    def __init__(self, total: int | None, label: str, *, quiet: bool):
         from vesalius.engine.progress import Progress
 
         self.bar = Progress(total, label=label, quiet=quiet)

@@ -166,6 +166,7 @@ class _Table:
             ],
             axis=1,
         )
+        self.seen = (truth | decided).any(0)
         self.names = [f"{how}_{key}" for how in ("macro", "micro", "weighted") for key in BASIC]
         self.names += [f"samples_{key}" for key in BASIC] + ["hamming", "subset_accuracy"]
         self.present = [k for k in range(3) if (parts == k).any()]
@@ -187,7 +188,11 @@ class _Table:
         return _overlaps(*(totals[:, k * self.labels : (k + 1) * self.labels] for k in range(3)))
 
     def statistics(self, totals: NDArray) -> NDArray[np.float64]:
-        """Return (R, scores) in the order of `names`."""
+        """Return (R, scores) in the order of `names`.
+
+        A resample that lost a label altogether says nothing about it: it is left out of the macro
+        means there. As 0 it would pull every resample far below the estimate.
+        """
         size = self.labels
         tp, fp, fn = (totals[:, k * size : (k + 1) * size] for k in range(3))
         own = _overlaps(tp, fp, fn)
@@ -195,15 +200,22 @@ class _Table:
         support = tp + fn
         weighted = [divide((own[k] * support).sum(1), support.sum(1)) for k in BASIC]
         means = totals[:, 3 * size : -1] / totals[:, -1:]
-        precision, recall = own["precision"].mean(1), own["recall"].mean(1)
-        columns = [own[key].mean(1) for key in BASIC] + [pooled[key] for key in BASIC] + weighted
-        columns += [own["f1"][:, self.parts == k].mean(1) for k in self.present]
+        kept = ~(self.seen & (tp + fp + fn == 0))
+        macro = [_mean(own[key], kept) for key in BASIC]
+        precision, recall = macro[BASIC.index("precision")], macro[BASIC.index("recall")]
+        columns = macro + [pooled[key] for key in BASIC] + weighted
+        columns += [_mean(own["f1"], kept & (self.parts == k)) for k in self.present]
         columns.append(divide(2 * precision * recall, precision + recall))
         return np.concatenate([np.stack(columns[:12], 1), means, np.stack(columns[12:], 1)], axis=1)
 
     def named(self, row: NDArray) -> dict[str, float]:
         """Return one row of `statistics` by name."""
         return dict(zip(self.names, row.tolist(), strict=True))
+
+
+def _mean(columns: NDArray, kept: NDArray) -> NDArray[np.float64]:
+    """Return the mean of each row over what is kept, 0 where nothing is."""
+    return divide((columns * kept).sum(1), kept.sum(1))
 
 
 def _tp_fp_fn(truth: NDArray, decided: NDArray, *, axis: int) -> tuple[NDArray, NDArray, NDArray]:

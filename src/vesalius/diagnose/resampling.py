@@ -32,7 +32,9 @@ def bootstrap(
     """Return both ends of the interval of each statistic, NaN for fewer than two units.
 
     Bias-corrected percentiles (Efron 1981): a resample misses some labels' few positives, so
-    resampled macro averages lie too low, and plain percentiles with them.
+    resampled macro averages lie too low, and plain percentiles with them. Where nearly all
+    resamples lie on one side of the estimate that correction would end at the outermost ones; then
+    all are moved so that their median is the estimate.
 
     Args:
         sums: (N, addends) what each record adds.
@@ -85,8 +87,12 @@ def _ends(
     below = (replicates < estimate - slack).sum(0) + (replicates <= estimate + slack).sum(0)
     share = np.clip(below / (2 * len(replicates)), 0.5 / len(replicates), 1 - 0.5 / len(replicates))
     tails = ndtri(np.array([[(1 - confidence) / 2], [(1 + confidence) / 2]]))
-    levels = ndtr(2 * ndtri(share) + tails)
+    bias = ndtri(share)
+    # Beyond this the nearer end would be past the median of the resamples.
+    astray = np.abs(2 * bias) > tails[1]
+    levels = ndtr(np.where(astray, 0, 2 * bias) + tails)
     ordered = np.sort(replicates, axis=0)
+    ordered += np.where(astray, estimate - np.median(replicates, axis=0), 0)
     place = np.rint(levels * (len(replicates) - 1)).astype(np.int64)
     columns = np.arange(replicates.shape[1])
     return ordered[place[0], columns], ordered[place[1], columns]

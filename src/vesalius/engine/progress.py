@@ -14,13 +14,13 @@ class Progress:
     """Show steps, the loss and the latest scores.
 
     Args:
-        total: number of steps.
+        total: number of steps; None where that is not known.
         done: steps that an earlier part of the run has done.
         label: shown before the bar.
         quiet: show nothing.
     """
 
-    def __init__(self, total: int, *, done: int = 0, label: str = "", quiet: bool = False):
+    def __init__(self, total: int | None, *, done: int = 0, label: str = "", quiet: bool = False):
         self.total, self.done, self.label, self.quiet = total, done, label, quiet
         self._bar: Any = None
 

@@ -1,4 +1,5 @@
-"""Questions about many runs: folds, cross-validation, ensembles, pseudo-labels, dissection.
+"""Questions about many runs: folds, cross-validation, ensembles, pseudo-labels, dissection,
+search.
 
 Works through the task contract alone, so for every department.
 """
@@ -9,5 +10,6 @@ from vesalius.study.dissect import dissect
 from vesalius.study.ensemble import ensemble
 from vesalius.study.folds import folds
 from vesalius.study.pseudo_label import pseudo_label
+from vesalius.study.search import search
 
-__all__ = ["cross_validate", "dissect", "ensemble", "folds", "pseudo_label"]
+__all__ = ["cross_validate", "dissect", "ensemble", "folds", "pseudo_label", "search"]
