@@ -16,6 +16,7 @@ ALLOWED = {
     "datasets": {"engine", "datasets", "images"},
     "text": {"engine", "text"},
     "segment": {"engine", "images", "report", "datasets", "segment"},
+    "detect": {"engine", "images", "report", "detect"},
     "diagnose": {"engine", "images", "text", "report", "datasets", "diagnose"},
     "study": {"engine", "text", "report", "study"},
 }

@@ -11,6 +11,7 @@ __getattr__ = lazily(
     __name__,
     modules=(
         "datasets",
+        "detect",
         "diagnose",
         "doctor",
         "engine",

@@ -20,6 +20,7 @@ def demo(out: str | Path = "demo", *, quiet: bool = False, **changes: Any) -> Pa
     Raises:
         MissingDependencyError: the package that carries the data is not installed.
     """
+    from vesalius.detect import demo as detect
     from vesalius.diagnose import demo as diagnose
     from vesalius.report.comparison import comparison
     from vesalius.report.page import write_page
@@ -27,6 +28,7 @@ def demo(out: str | Path = "demo", *, quiet: bool = False, **changes: Any) -> Pa
 
     folder = Path(out)
     pictures = segment.demonstrate(folder, quiet=quiet, **changes)
+    coins = detect.demonstrate(folder, quiet=quiet)
     records = diagnose.demonstrate(folder, quiet=quiet)
     sections = [
         *comparison(
@@ -34,6 +36,12 @@ def demo(out: str | Path = "demo", *, quiet: bool = False, **changes: Any) -> Pa
             title=say("Images to masks: brain tissue", "图像到掩码：脑组织"),
             pictures=segment.pictures(pictures),
             introduction=segment.introduction(),
+        ),
+        *comparison(
+            list(coins.items()),
+            title=say("Images to boxes and masks: coins", "图像到检测框与掩码：硬币"),
+            pictures=detect.pictures(coins),
+            introduction=detect.introduction(),
         ),
         *comparison(
             list(records.items()),
@@ -45,6 +53,6 @@ def demo(out: str | Path = "demo", *, quiet: bool = False, **changes: Any) -> Pa
     return write_page(
         folder / "report.html",
         title=say("Vesalius: a demonstration", "Vesalius：演示"),
-        subtitle=" · ".join([*pictures, *records]),
+        subtitle=" · ".join([*pictures, *coins, *records]),
         sections=sections,
     )

@@ -173,8 +173,11 @@ def test_volumes_from_the_command_line(tmp_path):
 def test_the_demo_trains_two_networks_and_writes_one_report(tmp_path, capsys, monkeypatch):
     pytest.importorskip("nilearn", reason="the demo's brain comes with nilearn")
     from vesalius.demo import demo
+    from vesalius.detect import demo as coins
 
     monkeypatch.setattr("vesalius.diagnose.demo.RECORDS", 120)
+    faster = {**coins.RECIPES["Faster R-CNN"], "batches_per_epoch": 2}
+    monkeypatch.setattr(coins, "RECIPES", {"Faster R-CNN": faster})
 
     quick = {"epochs": 1, "batches_per_epoch": 1}
     report = demo(tmp_path / "demo", quiet=True, **quick)

@@ -33,6 +33,11 @@ for _name, _place, _help in (
     ),
     ("segment", "segment:app", say("Images to masks.", "图像分割：由图像得到掩码。")),
     (
+        "detect",
+        "detect:app",
+        say("Images to boxes and masks.", "目标检测：由图像得到检测框与实例掩码。"),
+    ),
+    (
         "diagnose",
         "diagnose:app",
         say("Medical records to diseases.", "由病历判断疾病（多标签）。"),

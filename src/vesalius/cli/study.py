@@ -58,7 +58,7 @@ def cross_validate(
     Parameters
     ----------
     department
-        segment, diagnose
+        segment, detect, diagnose
     data
         What the department's train takes.
     overrides
@@ -123,7 +123,7 @@ def dissect(
     Parameters
     ----------
     department
-        segment, diagnose
+        segment, detect, diagnose
     data
         What the department's train takes.
     overrides
@@ -203,7 +203,7 @@ def search(
     Parameters
     ----------
     department
-        segment or diagnose.
+        segment, detect, diagnose
     data
         What `vesalius DEPARTMENT train` takes.
     overrides

@@ -21,7 +21,7 @@ def tricks(
     Parameters
     ----------
     department
-        segment, diagnose; left out: all.
+        segment, detect, diagnose; left out: all.
     extra
         A YAML file with tricks of your own; needs a department.
     long

@@ -202,3 +202,10 @@ def choose_workers(workers: int | str, device: torch.device) -> int:
     if device.type == "cpu":
         return 0  # the model needs the cores itself
     return min(8, max(1, (os.cpu_count() or 2) - 1))
+
+
+def free_memory() -> int:
+    """Return the bytes of memory that are free; 4 GiB where the system does not tell."""
+    if "SC_AVPHYS_PAGES" in getattr(os, "sysconf_names", {}):
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return 4 << 30

@@ -79,7 +79,7 @@ class _Fit:
                 f"batch_size {self.train_loader.batch_size} cannot be cut into {self.world} "
                 f"process(es) x {recipe.accumulate} micro-step(s); choose a multiple of {parts}"
             )
-        self.valid_cases = list(valid)
+        self.train_cases, self.valid_cases = list(train), list(valid)
         self.valid_loader: Loader | None = task.loader(valid, training=False) if valid else None
         self.per_epoch = recipe.batches_per_epoch or len(self.train_loader)
         self.total = recipe.epochs * self.per_epoch
@@ -272,11 +272,22 @@ class _Fit:
         with ExitStack() as stack:
             for piece in self.pieces:
                 stack.enter_context(piece.evaluating(self.parallel))
+            if done == self.total:
+                self._finish()
             state = self._full_state()
             scores = self._scores(state)
             if self.rank == 0 and scores is not None:
                 self._say(done, scores)
             self._on_first(lambda: self._keep(done, scores, state))
+
+    def _finish(self) -> None:
+        """Let a task that has one add its last stage; see `Task`."""
+        finish = getattr(self.task, "finish", None)
+        if finish is None:
+            return
+        model = distributed.unwrapped(self.parallel).eval()
+        with torch.no_grad(), autocast(self.precision, self.device):
+            finish(model, self.train_cases, quiet=self.progress.quiet)
 
     def _scores(self, state: dict) -> Scores | None:
         if self.valid_loader is None:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,52 @@ def opened(given: Run | str | Path, overrides: Sequence[str], *, free: Sequence[
     if isinstance(given, Run) and not overrides:
         return given
     return Run(given.folder if isinstance(given, Run) else given, overrides=overrides)
+
+
+def usable(cases: Sequence[Case], source: str | Path, *, part: str, lack: str) -> list[Case]:
+    """Return the cases of a source that serve as one part; never those it keeps for a test.
+
+    Args:
+        cases: of the source.
+        source: for messages.
+        part: "train" or "valid".
+        lack: what a case without a truth has not, for messages.
+
+    Raises:
+        DataError: a case has no truth, or none serves.
+    """
+    named = {case.extra.get("split") for case in cases}
+    other = {"train": "valid", "valid": "train"}[part]
+    left_out = {"test", other} if part in named or part == "train" else {"test"}
+    found = [case for case in cases if case.extra.get("split") not in left_out]
+    blind = [case.id for case in found if case.target is None]
+    if blind:
+        raise DataError(f"{source}: {len(blind)} case(s) have no {lack}", blind)
+    if not found:
+        raise DataError(f"{source}: none of its {len(cases)} cases serves as '{part}'")
+    return found
+
+
+def check_apart(
+    training: Sequence[Case], held: Sequence[Case], paths: Callable[[Case], Iterable[str | Path]]
+) -> None:
+    """Refuse validation cases that are trained on: their scores would mean nothing.
+
+    Args:
+        training, held: cases.
+        paths: the files of a case.
+
+    Raises:
+        DataError: they share a file.
+    """
+    known = {Path(path).resolve() for case in training for path in paths(case)}
+    both = [case.id for case in held if known & {Path(path).resolve() for path in paths(case)}]
+    if both:
+        raise DataError(
+            f"{len(both)} validation case(s) are training cases too; give others, or leave valid "
+            "out and a share is drawn",
+            both,
+        )
 
 
 def held_out(found: Run, cases: Sequence[Case], source: str | Path) -> list[Case]:

@@ -96,6 +96,10 @@ def _numbers(value: Any) -> Any:
 class Task(Protocol):
     """The contract. `engine.fit` and everything in `study` work with these methods alone.
 
+    A task whose model has a last stage that is solved rather than trained (R-CNN's SVMs) may have
+    `finish(model, cases, *, quiet)`: called with the training cases when the last step is done,
+    before the last evaluation, it changes the model's buffers.
+
     For pseudo-labels a task may also have `labelled(case, prediction, decided, folder, *, soft)`:
     the case with the accepted labels (bool (labels,); None: the map, as a file) as its target.
     """

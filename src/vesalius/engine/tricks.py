@@ -17,7 +17,7 @@ from vesalius.engine.recipe import Recipe
 from vesalius.engine.recipe_errors import nearest
 from vesalius.errors import RecipeError
 
-DEPARTMENTS = ("segment", "diagnose")
+DEPARTMENTS = ("segment", "detect", "diagnose")
 
 
 @dataclass(frozen=True)

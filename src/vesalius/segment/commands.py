@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vesalius.errors import DataError, RecipeError
+from vesalius.errors import RecipeError
 from vesalius.language import say
 
 if TYPE_CHECKING:
@@ -70,9 +70,10 @@ def train(
         folds = {"folds": data.folds, "fold": data.fold}
         training, held, how = split_cases(cases, data.valid_share, chosen.seed, **folds)
     else:
-        training = _usable(cases, source, part="train")
-        held, how = _usable(task.cases(valid), valid, part="valid"), f"{valid}"
-        _check_apart(training, held)
+        training = starting.usable(cases, source, part="train", lack="mask")
+        held = starting.usable(task.cases(valid), valid, part="valid", lack="mask")
+        how = f"{valid}"
+        starting.check_apart(training, held, lambda case: case.input)
     extra = {
         "data": str(source),
         "split": {
@@ -89,32 +90,6 @@ def train(
     if distributed.is_first():
         report(run, held)
     return run
-
-
-def _usable(cases, source, *, part: str) -> list:
-    """Return the cases of a source that serve as one part; never those it keeps for a test."""
-    named = {case.extra.get("split") for case in cases}
-    other = {"train": "valid", "valid": "train"}[part]
-    left_out = {"test", other} if part in named or part == "train" else {"test"}
-    usable = [case for case in cases if case.extra.get("split") not in left_out]
-    blind = [case.id for case in usable if case.target is None]
-    if blind:
-        raise DataError(f"{source}: {len(blind)} case(s) have no mask", blind)
-    if not usable:
-        raise DataError(f"{source}: none of its {len(cases)} cases serves as '{part}'")
-    return usable
-
-
-def _check_apart(training, held) -> None:
-    """Refuse validation cases that are trained on: their scores would mean nothing."""
-    known = {Path(path).resolve() for case in training for path in case.input}
-    both = [case.id for case in held if known & {Path(path).resolve() for path in case.input}]
-    if both:
-        raise DataError(
-            f"{len(both)} validation case(s) are training cases too; give others, or leave valid "
-            "out and a share is drawn",
-            both,
-        )
 
 
 def report(run: "Run", cases) -> Path:

@@ -1,7 +1,6 @@
 """From cases to batches: prepare, keep, crop, split."""
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 
 from vesalius.engine import splits
-from vesalius.engine.data import Batch
+from vesalius.engine.data import Batch, free_memory
 from vesalius.engine.task import Case
 from vesalius.errors import DataError
 from vesalius.images.layout import listed
@@ -134,13 +133,6 @@ class Prepared:
 
 def _needs_image(case: Case) -> bool:
     return Path(case.target).suffix.lower() in ("", ".dcm")
-
-
-def free_memory() -> int:
-    """Return the bytes of memory that are free; 4 GiB where the system does not tell."""
-    if "SC_AVPHYS_PAGES" in getattr(os, "sysconf_names", {}):
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return 4 << 30
 
 
 class TrainingCrops:

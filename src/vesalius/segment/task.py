@@ -63,6 +63,7 @@ class SegmentTask:
     def __init__(self, recipe: SegmentRecipe, known: Facts | None = None):
         self.recipe = recipe
         self._facts = known
+        self._reopened = known is not None
         self._prepared: Prepared | None = None
         self._loss: nn.Module | None = None
         self._presence = PresenceLoss(ignore_index=data.IGNORED)
@@ -117,7 +118,11 @@ class SegmentTask:
     def build(self) -> nn.Module:
         """Return the recipe's model: one logit per label, or one in all where there are two."""
         count = len(self.facts.labels)
-        model = self.recipe.model.build(
+        block = self.recipe.model
+        if self._reopened and "encoder_weights" in type(block).model_fields:
+            # Its own weights follow, and the file may not be there any more.
+            block = block.model_copy(update={"encoder_weights": None})
+        model = block.build(
             in_channels=self.facts.channels,
             classes=1 if count == 2 else count,
             dims=self.facts.dims,

@@ -1,7 +1,7 @@
 """Predictions of cases that did not train, kept in one file per run: predictions.npz.
 
-Arrays of one shape (a probability per label) lie in one matrix; arrays of different shapes (masks)
-one by one, as float16, which rounds a probability by at most 0.0005.
+Arrays of one shape (a probability per label) lie in one matrix; arrays of different shapes (masks,
+boxes) one by one; probabilities as float16, which rounds them by at most 0.0005.
 """
 
 import io
@@ -40,10 +40,16 @@ def write(path: Path, predictions: Sequence[Prediction], labels: Sequence[str] =
     if flat and arrays:
         named["probabilities"] = np.stack(arrays).astype(np.float32)
     else:
-        named |= {f"p{number}": array.astype(np.float16) for number, array in enumerate(arrays)}
+        named |= {f"p{number}": _small(array) for number, array in enumerate(arrays)}
     held = io.BytesIO()
     np.savez_compressed(held, **named)  # pyright: ignore
     files.write_bytes(path, held.getvalue())
+
+
+def _small(array: np.ndarray) -> np.ndarray:
+    """Return probabilities as float16; anything else (boxes in pixels) as float32."""
+    probable = array.size == 0 or (array.min() >= 0 and array.max() <= 1)
+    return array.astype(np.float16 if probable else np.float32)
 
 
 def read(path: Path) -> Kept:

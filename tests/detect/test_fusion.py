@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vesalius.detect.fusion import Boxes, fuse_boxes, iou
 from vesalius.errors import DataError
-from vesalius.study.boxes import Boxes, fuse_boxes, iou
 
 
 def test_two_boxes_meet_where_their_scores_pull_them():
