@@ -55,6 +55,14 @@ def test_convert_is_there(run, tmp_path):
     assert list(out.glob("*.json"))
 
 
+def test_a_run_is_passed_on_without_names_of_cases(run, tmp_path):
+    source, out = run
+    made = tmp_path / "passed-on"
+    assert main(["detect", "export", str(out), "--out", str(made), "--half"]) == 0
+    assert main(["detect", "evaluate", str(made), str(source)]) == 0
+    assert "image0" not in (made / "config.json").read_text()
+
+
 def test_recipes_are_listed_and_printed(capsys):
     assert main(["detect", "recipe"]) == 0
     assert "faster-rcnn" in capsys.readouterr().out

@@ -180,6 +180,36 @@ app.command(
 
 
 @app.command
+def export(
+    run: Path, /, *overrides: str, out: Path, half: Flag = False, as_json: Json = False
+) -> int:
+    """Pass a trained detector on: a folder without names of cases.
+
+    Parameters
+    ----------
+    run
+        Folder that `train` wrote, or the name of a model that comes with the package.
+    overrides
+        Changes of the recipe's predict block to pass on: predict.score=0.3
+    out
+        Folder to make.
+    half
+        Store the weights as float16: half the size.
+    as_json
+        Print one JSON document and nothing else to standard output.
+    """
+    from vesalius.cli.app import emit
+    from vesalius.detect import commands
+
+    written = commands.export(run, out, half=half, overrides=overrides)
+    if as_json:
+        emit({"written": written})
+    else:
+        print(written)
+    return 0
+
+
+@app.command
 def recipe(name: str | None = None, /, *overrides: str) -> int:
     """Print a complete, commented recipe, or list the named ones.
 

@@ -15,5 +15,10 @@ __getattr__ = lazily(
         *("boxes", "coco", "formats", "metrics", "models", "proposals"),
         *("recipe", "roi", "scene", "task"),
     ),
-    names={"evaluate": "commands", "predict": "commands", "train": "commands"},
+    names={
+        "evaluate": "commands",
+        "export": "commands",
+        "predict": "commands",
+        "train": "commands",
+    },
 )

@@ -241,3 +241,26 @@ def evaluate(
     if out is not None:
         files.write_text(Path(out), to_json({**scores.to_dict(), "data": str(source)}))
     return scores
+
+
+def export(
+    run: "Run | str | Path", out: str | Path, *, half: bool = False, overrides: Sequence[str] = ()
+) -> Path:
+    """Write a trained detector as a folder for others, without the names of cases.
+
+    Args:
+        run: a run, its folder, or the name of a model that comes with the package.
+        out: folder to make: recipe, weights, card, scores.
+        half: store the weights as float16.
+        overrides: changes of the recipe's `predict` block to pass on: ["predict.score=0.3"].
+
+    Returns:
+        The folder.
+
+    Raises:
+        RecipeError: `out` exists.
+        StorageError: it cannot be written; nothing is left behind.
+    """
+    from vesalius.engine.shipped import export_run
+
+    return export_run(opened(run, overrides), Path(out), half=half)

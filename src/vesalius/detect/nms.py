@@ -11,8 +11,8 @@ two intervals on the x axis, and those intervals are found by binary search.
 """
 
 import math
-from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,7 +37,8 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
     """
     _check(boxes, scores, threshold)
     order = scores.sort(stable=True, descending=True).indices
-    return order[_survivors(_widened(boxes)[order], threshold)]
+    kept = _survivors(_columns(boxes, order), threshold)
+    return order[torch.from_numpy(kept).to(order.device)]
 
 
 def batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float) -> Tensor:
@@ -59,18 +60,18 @@ def batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float)
     if groups.shape != scores.shape:
         raise DataError(f"{len(scores)} boxes need as many groups, got {tuple(groups.shape)}")
     order = scores.sort(stable=True, descending=True).indices
-    boxes = _widened(boxes)[order]
-    by_group = groups[order].sort(stable=True)
-    sizes = torch.unique_consecutive(by_group.values, return_counts=True)[1]
-    starts = sizes.cumsum(0) - sizes
-    keep = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
+    columns = _columns(boxes, order)
+    group = groups[order].cpu().numpy()
+    members = group.argsort(kind="stable")
+    starts = np.flatnonzero(np.diff(group[members], prepend=group[members[:1]] - 1))
+    sizes = np.diff(starts, append=len(members))
+    keep = np.zeros(len(members), bool)
     small = sizes <= SMALL_GROUP
-    for start, size in zip(starts[~small].tolist(), sizes[~small].tolist(), strict=True):
-        members = by_group.indices[start : start + size]
-        keep[members[_survivors(boxes[members], threshold)]] = True
-    if bool(small.any()):
-        _keep_small_groups(boxes, by_group.indices, starts[small], sizes[small], threshold, keep)
-    return order[keep]
+    for start, size in zip(starts[~small], sizes[~small], strict=True):
+        some = members[start : start + size]
+        keep[some[_survivors(columns[:, some], threshold)]] = True
+    _keep_small_groups(columns, members, starts[small], sizes[small], threshold, keep)
+    return order[torch.from_numpy(keep).to(order.device)]
 
 
 def soft_nms(
@@ -104,29 +105,30 @@ def soft_nms(
         raise RecipeError(f"unknown soft-NMS method '{method}', expected 'linear' or 'gaussian'")
     if not sigma > 0:
         raise RecipeError(f"sigma of soft-NMS must be above 0, got {sigma}")
-    columns = _widened(boxes).T.contiguous()
+    columns = _columns(boxes, slice(None))
     areas = _areas(columns)
-    left = scores.clone() if scores.is_floating_point() else scores.float()
+    left = scores.detach().double().cpu().numpy().copy()
     taken, lowered = [], []
     for _ in range(len(left)):
         best = int(left.argmax())
         if left[best] < min_score:
             break
         taken.append(best)
-        lowered.append(left[best].clone())
+        lowered.append(left[best])
         here = slice(best, best + 1)
-        overlap = _overlap(columns[:, here], columns, areas[here], areas).nan_to_num(0.0)
+        overlap = np.nan_to_num(_overlap(columns[:, here], columns, areas[here], areas))
         left *= _decay(overlap, method, threshold, sigma)
         left[taken] = -math.inf
     kept = torch.tensor(taken, dtype=torch.int64, device=boxes.device)
-    return kept, torch.stack(lowered) if lowered else left[:0]
+    kind = scores.dtype if scores.is_floating_point() else torch.float32
+    return kept, torch.tensor(lowered, dtype=kind, device=boxes.device)
 
 
-def _decay(overlap: Tensor, method: str, threshold: float, sigma: float) -> Tensor:
+def _decay(overlap: np.ndarray, method: str, threshold: float, sigma: float) -> np.ndarray:
     """Return the factors by which soft-NMS lowers scores."""
     if method == "gaussian":
-        return torch.exp(-(overlap**2) / sigma)
-    return torch.where(overlap > threshold, 1 - overlap, 1)
+        return np.exp(-(overlap**2) / sigma)
+    return np.where(overlap > threshold, 1 - overlap, 1)
 
 
 def _check(boxes: Tensor, scores: Tensor, threshold: float) -> None:
@@ -138,54 +140,61 @@ def _check(boxes: Tensor, scores: Tensor, threshold: float) -> None:
         raise RecipeError("the threshold of NMS is not a number")
 
 
-def _widened(boxes: Tensor) -> Tensor:
-    """Return boxes in single or double precision, apart from the graph."""
+def _columns(boxes: Tensor, order: Tensor | slice) -> np.ndarray:
+    """Return the boxes in the given order as columns (2 * dims, N), in single or double precision.
+
+    The work is done by numpy, whose calls cost less than torch's: most are short.
+    """
     boxes = boxes.detach()
-    return boxes if boxes.dtype in (torch.float32, torch.float64) else boxes.float()
+    if boxes.dtype not in (torch.float32, torch.float64):
+        boxes = boxes.float()
+    return np.ascontiguousarray(boxes[order].cpu().numpy().T)
 
 
-def _bound(threshold: float, dtype: torch.dtype) -> float:
+def _bound(threshold: float, dtype: np.dtype) -> np.floating:
     """Return the largest number of `dtype` up to the threshold.
 
-    The C++ compares a float with a double; tensors are compared after rounding the threshold, which
+    The C++ compares a float with a double; arrays are compared after rounding the threshold, which
     could move it past the IoU. Rounding it down leaves every comparison as it was.
     """
-    near = torch.tensor(threshold, dtype=torch.float64).to(dtype)
-    if float(near) > threshold:
-        near = torch.nextafter(near, torch.tensor(-math.inf, dtype=dtype))
-    return float(near)
+    near = dtype.type(threshold)
+    return np.nextafter(near, dtype.type(-math.inf)) if float(near) > threshold else near
 
 
-def _areas(columns: Tensor) -> Tensor:
+def _areas(columns: np.ndarray) -> np.ndarray:
     """Return the areas of boxes given by columns (2 * dims, ...)."""
     dims = len(columns) // 2
-    result = columns[dims] - columns[0]
-    for axis in range(1, dims):
-        result = result * (columns[dims + axis] - columns[axis])
+    with np.errstate(invalid="ignore", over="ignore"):
+        result = columns[dims] - columns[0]
+        for axis in range(1, dims):
+            result = result * (columns[dims + axis] - columns[axis])
     return result
 
 
-def _overlap(a: Sequence[Tensor], b: Sequence[Tensor], a_area: Tensor, b_area: Tensor) -> Tensor:
-    """Return the IoU of boxes given by columns that broadcast, in the order of the C++."""
-    dims = len(a) // 2
-    inter = None
-    for axis in range(dims):
-        side = torch.minimum(a[dims + axis], b[dims + axis])
-        side = side.sub_(torch.maximum(a[axis], b[axis])).clamp_(min=0)
-        inter = side if inter is None else inter.mul_(side)
-    union = (a_area + b_area).sub_(inter)
-    return inter.div_(union)
+def _overlap(a: np.ndarray, b: np.ndarray, a_area: np.ndarray, b_area: np.ndarray) -> np.ndarray:
+    """Return the IoU of boxes given by columns that broadcast, in the order of the C++.
+
+    It is not a number where neither box has an area.
+    """
+    dims, inter = len(a) // 2, None
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        for axis in range(dims):
+            side = np.minimum(a[dims + axis], b[dims + axis])
+            side -= np.maximum(a[axis], b[axis])
+            np.maximum(side, 0, out=side)
+            inter = side if inter is None else np.multiply(inter, side, out=inter)
+        union = a_area + b_area
+        union -= inter
+        return np.divide(inter, union, out=inter)
 
 
-def _survivors(boxes: Tensor, threshold: float) -> Tensor:
-    """Return the positions that greedy suppression keeps of boxes sorted best first."""
-    columns = boxes.T.contiguous()
-    areas = _areas(columns)
-    bound = _bound(threshold, boxes.dtype)
-    alive = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
-    waiting = torch.arange(len(boxes), device=boxes.device)
-    by_x = columns[0].argsort() if len(boxes) > BLOCK else waiting
-    kept = []
+def _survivors(columns: np.ndarray, threshold: float) -> np.ndarray:
+    """Return the positions (K,) that greedy suppression keeps of boxes sorted best first."""
+    areas, bound = _areas(columns), _bound(threshold, columns.dtype)
+    waiting = np.arange(columns.shape[1])
+    alive = np.ones(len(waiting), bool)
+    by_x = columns[0].argsort() if len(waiting) > BLOCK else waiting
+    kept = [waiting[:0]]
     while len(waiting):
         block, waiting = waiting[:BLOCK], waiting[BLOCK:]
         winners = block[_settle(columns[:, block], areas[block], bound)]
@@ -193,13 +202,13 @@ def _survivors(boxes: Tensor, threshold: float) -> Tensor:
         if len(waiting):
             alive[block] = False
             by_x = by_x[alive[by_x]]
-            by_x = by_x[_clear_of(columns, areas, winners, by_x, bound)]
-            alive.zero_()[by_x] = True
-            waiting = waiting[alive[waiting]]
-    return torch.cat(kept) if kept else waiting
+            clear = _clear_of(columns, areas, winners, by_x, bound)
+            alive[by_x[~clear]] = False
+            by_x, waiting = by_x[clear], waiting[alive[waiting]]
+    return np.concatenate(kept)
 
 
-def _settle(columns: Tensor, areas: Tensor, bound: float) -> Tensor:
+def _settle(columns: np.ndarray, areas: np.ndarray, bound: np.floating) -> np.ndarray:
     """Return which of the boxes of a block survive one another, (N,) bool or (G, N) for G blocks.
 
     A box is kept if no kept box before it overlaps it. Applied again and again from "all kept",
@@ -207,40 +216,48 @@ def _settle(columns: Tensor, areas: Tensor, bound: float) -> Tensor:
     """
     rows, cols = columns[..., :, None], columns[..., None, :]
     table = _overlap(rows, cols, areas[..., :, None], areas[..., None, :])
-    beats = (table > bound).float().triu_(diagonal=1)
-    keep = torch.ones_like(beats[..., :1, :])
+    before = np.arange(table.shape[-1])
+    beats = ((table > bound) & (before[:, None] < before)).astype(np.float32)
+    keep = np.ones_like(beats[..., :1, :])
     while True:
-        update = (keep @ beats == 0).float()
-        if torch.equal(update, keep):
+        update = (keep @ beats == 0).astype(np.float32)
+        if np.array_equal(update, keep):
             return keep[..., 0, :] > 0
         keep = update
 
 
-def _clear_of(columns, areas, winners, by_x, bound) -> Tensor:
+def _clear_of(
+    columns: np.ndarray,
+    areas: np.ndarray,
+    winners: np.ndarray,
+    by_x: np.ndarray,
+    bound: np.floating,
+) -> np.ndarray:
     """Return which of the boxes `by_x`, in order of x1, no winner suppresses, (N,) bool.
 
     Winners are taken in order of x1, too, some at a time, and compared with the stretch of boxes
     that they can reach.
     """
     winners = winners[columns[0, winners].argsort()]
-    first, last = _reach(columns[:, winners], columns[0, by_x].double(), bound)
-    clear = torch.ones(len(by_x), dtype=torch.bool, device=by_x.device)
-    if len(by_x) == 0:
-        return clear
     a, a_area = columns[:, winners, None], areas[winners, None]
-    b, b_area = columns[:, by_x], areas[by_x]
-    rows = max(1, math.isqrt(PASS_COSTS * len(winners) // len(by_x)))
+    b, b_area = columns[:, None, by_x], areas[by_x]
+    first, last = _reach(a[..., 0], b[0, 0], bound)
+    clear = np.ones(len(by_x), bool)
+    rows = max(1, math.isqrt(PASS_COSTS * len(winners) // max(1, len(by_x))))
+    width = max(1, PAIRS_AT_ONCE // rows)
     for row in range(0, len(winners), rows):
         some = slice(row, row + rows)
         start, stop = int(first[some].min()), int(last[some].max())
-        for begin in range(start, stop, PAIRS_AT_ONCE // rows):
-            stretch = slice(begin, min(begin + PAIRS_AT_ONCE // rows, stop))
-            table = _overlap(a[:, some], b[:, None, stretch], a_area[some], b_area[stretch])
-            clear[stretch] &= ~(table > bound).any(dim=0)
+        for begin in range(start, stop, width):
+            stretch = slice(begin, min(begin + width, stop))
+            table = _overlap(a[:, some], b[..., stretch], a_area[some], b_area[stretch])
+            clear[stretch] &= ~(table > bound).any(axis=0)
     return clear
 
 
-def _reach(columns: Tensor, starts: Tensor, bound: float) -> tuple[Tensor, Tensor]:
+def _reach(
+    columns: np.ndarray, starts: np.ndarray, bound: np.floating
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the stretch of boxes that may overlap each winner by more than the bound.
 
     For intervals that begin d apart, the left one of length w: (w - d) / w is the most that
@@ -253,29 +270,37 @@ def _reach(columns: Tensor, starts: Tensor, bound: float) -> tuple[Tensor, Tenso
     Returns:
         First place and one past the last, (W,) each.
     """
-    share = bound * (1 - 1e-5)  # the IoU is rounded; what is left out here must be below for sure
-    low = columns[0].double()
-    side = columns[len(columns) // 2].double() - low
-    before, after = torch.full_like(low, -math.inf), torch.full_like(low, math.inf)
-    if bound >= 0:  # below 0 even boxes apart, with an IoU of 0, are above the bound
-        after = low + side * (1 - max(share, 0))
+    # The IoU is rounded; what is left out here must be below the bound for sure.
+    share = float(bound) * (1 - 1e-5)
+    low = columns[0].astype(np.float64)
+    side = columns[len(columns) // 2] - low
+    before, after = np.full_like(low, -math.inf), np.full_like(low, math.inf)
+    if share >= 0:  # below 0 even boxes apart, with an IoU of 0, are above the bound
+        after = low + side * (1 - share)
     if share > 0:
         before = low - side * (1 - share) / share
-    first = torch.searchsorted(starts, before)
-    last = torch.searchsorted(starts, after, right=True)
-    return first, torch.maximum(first, last)
+    starts = starts.astype(np.float64)
+    first, last = np.searchsorted(starts, before), np.searchsorted(starts, after, side="right")
+    return first, np.maximum(first, last)
 
 
-def _keep_small_groups(boxes, members, starts, sizes, threshold, keep) -> None:
-    """Suppress many small groups side by side, padded to a common length."""
-    bound = _bound(threshold, boxes.dtype)
+def _keep_small_groups(
+    columns: np.ndarray,
+    members: np.ndarray,
+    starts: np.ndarray,
+    sizes: np.ndarray,
+    threshold: float,
+    keep: np.ndarray,
+) -> None:
+    """Suppress many small groups side by side, padded to a common length, and mark what is kept."""
+    bound = _bound(threshold, columns.dtype)
     by_size = sizes.argsort()
-    for part in by_size.split(max(1, 8 * PAIRS_AT_ONCE // SMALL_GROUP**2)):
-        length = int(sizes[part].max())
-        place = torch.arange(length, device=boxes.device)
+    at_once = max(1, 8 * PAIRS_AT_ONCE // SMALL_GROUP**2)
+    for begin in range(0, len(by_size), at_once):
+        part = by_size[begin : begin + at_once]
+        place = np.arange(sizes[part].max())
         real = place < sizes[part, None]
-        index = members[torch.where(real, starts[part, None] + place, starts[part, None])]
-        columns = boxes[index].movedim(-1, 0).contiguous()
-        # Padding comes last in its group, so it suppresses nothing that is real.
-        kept = _settle(columns, _areas(columns), bound) & real
-        keep[index[kept]] = True
+        index = members[starts[part, None] + np.where(real, place, 0)]
+        # Padding repeats the first box after all others, so it suppresses nothing that is real.
+        some = np.ascontiguousarray(columns[:, index])
+        keep[index[_settle(some, _areas(some), bound) & real]] = True

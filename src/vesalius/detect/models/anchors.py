@@ -57,7 +57,9 @@ def caffe_cell_anchors(
     """Return the anchors of the authors' code (py-faster-rcnn), (A, 4) float32.
 
     There a box (x1, y1, x2, y2) includes its last pixel and the cell is the base x base square at
-    the origin; here the second corner is one further, as everywhere in this package.
+    the origin; here the second corner is one further, as everywhere in this package. The list in
+    that code, which begins with -83, -39, 100, 56, is MATLAB's and counts pixels from 1: here its
+    first anchor is -84, -40, 100, 56.
     """
     centre = (base - 1) / 2
     boxes = []

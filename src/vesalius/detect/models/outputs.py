@@ -48,7 +48,7 @@ class Detections:
 
         if self.masks is None:
             raise ValueError("these detections have no masks; use a Mask R-CNN")
-        return paste(self.masks, self.boxes, size) >= threshold
+        return paste(self.masks, self.boxes, size, threshold=threshold)
 
 
 @dataclass(frozen=True)
