@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from vesalius.detect import roi as roi_module
 from vesalius.detect import roi_align as align_module
+from vesalius.detect import roi_pool as pool_module
 from vesalius.detect.roi import roi_align, roi_pool
 from vesalius.errors import DataError, RecipeError
 
@@ -434,8 +435,11 @@ def test_empty_boxes_are_zero_when_aligned():
 def test_many_boxes_are_taken_in_several_passes(monkeypatch):
     features = reference_features()
     expected = roi_align(features, BOXES, (3, 2))
-    monkeypatch.setattr(align_module, "ENTRIES_AT_ONCE", 40)
+    pooled = roi_pool(features, BOXES, (3, 2))
+    monkeypatch.setattr(align_module, "VALUES_AT_ONCE", 40)
+    monkeypatch.setattr(pool_module, "VALUES_AT_ONCE", 40)
     assert torch.equal(roi_align(features, BOXES, (3, 2)), expected)
+    assert torch.equal(roi_pool(features, BOXES, (3, 2)), pooled)
 
 
 def test_a_nan_in_a_bin_is_not_hidden():

@@ -104,6 +104,7 @@ def test_only_prediction_and_scoring_can_be_changed_afterwards(trained):
         detect.evaluate(run, source, overrides=["model.nms_threshold=0.9"])
 
 
+@pytest.mark.slow
 def test_a_mask_rcnn_learns_masks(tmp_path):
     source = dataset(tmp_path, "masks", count=4)
     run = train(

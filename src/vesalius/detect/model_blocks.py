@@ -5,22 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from vesalius.block import Block
+from vesalius.images.encoder_names import EncoderName
 
 if TYPE_CHECKING:
     from torch import nn
 
-EncoderName = Literal[
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "resnet101",
-    "resnet152",
-    "vgg16",
-    "vgg16_bn",
-    "efficientnet_lite0",
-    "efficientnet_lite1",
-    "efficientnet_lite2",
-]
 Share = Annotated[float, Field(ge=0, le=1)]
 Sizes = tuple[PositiveFloat | tuple[PositiveFloat, ...], ...]
 

@@ -14,8 +14,6 @@ from vesalius.detect.roi_align import Axis, axes, dense_align, sparse_align
 from vesalius.detect.roi_pool import bin_edges, plain_range_max, range_max
 from vesalius.errors import DataError, RecipeError
 
-SAMPLES_AT_ONCE = 1 << 24  # sampled values in one pass of the maximum: 64 MB
-
 
 def roi_align(
     features: Tensor,
@@ -67,7 +65,7 @@ def roi_align(
             result = _largest(wide, batch, grid, (ratio,) * len(size), align)
         else:
             result = _largest_adaptive(wide, batch, grid)
-    return result.movedim(-1, 1).contiguous().to(features.dtype)
+    return result.contiguous().to(features.dtype)
 
 
 def roi_pool(
@@ -105,15 +103,15 @@ def roi_pool(
     wide, batch, corners, size = _prepare(features, boxes, output_size)
     edges = bin_edges(corners, size, features.shape[2:], scale=spatial_scale, mode=mode)
     result = (plain_range_max if _exporting() else range_max)(wide, batch, edges)
-    return result.movedim(-1, 1).contiguous().to(features.dtype)
+    return result.contiguous().to(features.dtype)
 
 
 def _largest(wide: Tensor, batch: Tensor, grid: Sequence[Axis], ratio, align) -> Tensor:
-    """Return the largest sample of every bin, (K, *bins, C), for equal samples in all boxes."""
+    """Return the largest sample of every bin, (K, C, *bins), for equal samples in all boxes."""
     split = [axis.split(number) for axis, number in zip(grid, ratio, strict=True)]
     samples = align(wide, batch, split)
     for number, axis in enumerate(grid):
-        samples = samples.unflatten(number + 1, (axis.bins, ratio[number])).amax(dim=number + 2)
+        samples = samples.unflatten(number + 2, (axis.bins, ratio[number])).amax(dim=number + 3)
     return samples
 
 
@@ -129,7 +127,7 @@ def _largest_adaptive(wide: Tensor, batch: Tensor, grid: Sequence[Axis]) -> Tens
     parts = []
     for ratio, rows in zip(kinds.tolist(), order.split(torch.bincount(kind).tolist()), strict=True):
         if min(ratio) == 0:  # an empty box
-            shape = (len(rows), *(axis.bins for axis in grid), wide.shape[1])
+            shape = (len(rows), wide.shape[1], *(axis.bins for axis in grid))
             parts.append(wide.new_zeros(shape))
         else:
             part = [axis.take(rows) for axis in grid]

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-ENTRIES_AT_ONCE = 1 << 23  # entries of one sparse matrix: 64 MB, twice that in the backward pass
+VALUES_AT_ONCE = 1 << 21  # outputs and weights of one portion: some 8 MB each
 TAP_CLASSES = (0, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256)
 
 
@@ -95,7 +95,7 @@ def axes(
 
 
 def sparse_align(features: Tensor, batch: Tensor, grid: Sequence[Axis]) -> Tensor:
-    """Return the means of all bins with the channels last, differentiable in the features.
+    """Return the means of all bins, differentiable in the features.
 
     Args:
         features: (N, C, *sides).
@@ -103,27 +103,27 @@ def sparse_align(features: Tensor, batch: Tensor, grid: Sequence[Axis]) -> Tenso
         grid: the samples of K boxes, axis by axis.
 
     Returns:
-        (K, *bins, C).
+        (K, C, *bins).
     """
-    bins = [axis.bins for axis in grid]
-    channels = features.shape[1]
     # The kernel is fast for rows of channels without gaps alone, so this must not be a view.
-    pixels = features.movedim(1, -1).reshape(-1, channels).contiguous()
-    if len(batch) == 0:
-        # The sum of nothing ties the empty answer to the features, so that backward() works.
-        return features.new_zeros(0, *bins, channels) + pixels[:0].sum()
+    pixels = features.movedim(1, -1).flatten(0, -2).contiguous()
+    bins = [axis.bins for axis in grid]
+    passes = _passes(batch, grid, *pixels.shape) if len(batch) else []
+    result = _Sums.apply(pixels, passes, len(batch), prod(bins))
+    return result.view(len(batch), features.shape[1], *bins)
+
+
+def _passes(batch, grid, pixels: int, channels: int) -> "list[tuple[Tensor, _Matrix]]":
+    """Return boxes and their matrices in portions, alike boxes together."""
     kind, taps = _kinds(grid)
     order = kind.argsort(stable=True)
-    entries = torch.cumsum(taps[order] * prod(bins), 0)
-    passes = torch.bincount(entries // ENTRIES_AT_ONCE).tolist()
-    rows = [
-        _SparseProduct.apply(pixels, _matrix(batch, grid, part, kind, len(pixels)))
-        for part in order.split(passes)
-        if len(part)
+    cost = torch.cumsum((taps[order] + channels) * prod(axis.bins for axis in grid), 0)
+    portions = torch.bincount(cost // VALUES_AT_ONCE).tolist()
+    return [
+        (rows, _matrix(batch, grid, rows, kind, pixels))
+        for rows in order.split(portions)
+        if len(rows)
     ]
-    rows = torch.cat(rows) if len(rows) != 1 else rows[0]
-    # Boxes were sorted; index_select copies whole rows, which plain indexing does not.
-    return rows.view(len(batch), -1).index_select(0, order.argsort()).view(-1, *bins, channels)
 
 
 def _kinds(grid: Sequence[Axis]) -> tuple[Tensor, Tensor]:
@@ -166,24 +166,55 @@ class _Matrix:
         )
 
 
-class _SparseProduct(torch.autograd.Function):
-    """The product of a sparse matrix with rows of channels; its gradient is another one."""
+def _product(matrix: _Matrix, rows: Tensor) -> Tensor:
+    """Return the product (R, C) of a sparse matrix with rows of channels."""
+    return F.embedding_bag(
+        matrix.index,
+        rows,
+        matrix.offsets,
+        mode="sum",
+        per_sample_weights=matrix.weights,
+        include_last_offset=True,
+    )
+
+
+class _Sums(torch.autograd.Function):
+    """The weighted sums of pixels, portion by portion, with the channels first again.
+
+    Only the answer itself is large: fresh memory costs more than the arithmetic on it.
+    """
 
     @staticmethod
-    def forward(ctx, pixels: Tensor, matrix: _Matrix) -> Tensor:
-        ctx.matrix = matrix
-        return F.embedding_bag(
-            matrix.index,
-            pixels,
-            matrix.offsets,
-            mode="sum",
-            per_sample_weights=matrix.weights,
-            include_last_offset=True,
-        )
+    def forward(ctx, pixels: Tensor, passes, boxes: int, bins: int) -> Tensor:
+        ctx.arguments = passes, len(pixels)
+        channels = pixels.shape[1]
+        result = pixels.new_empty(boxes, channels, bins)
+        for rows, matrix in passes:
+            part = _product(matrix, pixels).view(-1, bins, channels)
+            result[rows] = part.transpose(1, 2)
+        return result
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
-        return _SparseProduct.apply(gradient.contiguous(), ctx.matrix.transposed()), None
+        return _Spread.apply(gradient, *ctx.arguments), None, None, None
+
+
+class _Spread(torch.autograd.Function):
+    """The gradient of `_Sums`; its own gradient is `_Sums` again."""
+
+    @staticmethod
+    def forward(ctx, gradient: Tensor, passes, pixels: int) -> Tensor:
+        boxes, channels, bins = gradient.shape
+        ctx.arguments = passes, boxes, bins
+        result = gradient.new_zeros(pixels, channels)
+        for rows, matrix in passes:
+            part = gradient.index_select(0, rows).transpose(1, 2).reshape(-1, channels)
+            result += _product(matrix.transposed(), part)
+        return result
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        return _Sums.apply(gradient.contiguous(), *ctx.arguments), None, None
 
 
 def _matrix(batch, grid, order, kind, columns) -> _Matrix:
@@ -259,7 +290,7 @@ def dense_align(features: Tensor, batch: Tensor, grid: Sequence[Axis]) -> Tensor
         shape = result.shape[1:-1]
         result = result.flatten(1, -2) @ weights.mT
         result = result.unflatten(1, shape).movedim(-1, number + 2)
-    return result
+    return result.movedim(-1, 1)
 
 
 def _hats(axis: Axis) -> Tensor:

@@ -11,11 +11,13 @@ torchvision. The maximum is then taken over integers that hold the value and, be
 
 from collections.abc import Iterator, Sequence
 from itertools import product
+from math import prod
 
 import torch
 from torch import Tensor
 
-ROWS_AT_ONCE = 1 << 18  # values in one pass: 1 MB, which stays in the cache
+CORNERS_AT_ONCE = 1 << 18  # values in one maximum: 1 MB, which stays in the cache
+VALUES_AT_ONCE = 1 << 21  # values in one portion of the answer: 8 MB, memory that is used again
 
 
 def bin_edges(
@@ -57,7 +59,7 @@ def _round_half_away(values: Tensor) -> Tensor:
 
 
 def range_max(features: Tensor, batch: Tensor, edges: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """Return the largest value of every bin, channels last, differentiable in the features.
+    """Return the largest value of every bin, differentiable in the features.
 
     Args:
         features: (N, C, *sides), float32 or float64.
@@ -65,38 +67,64 @@ def range_max(features: Tensor, batch: Tensor, edges: Sequence[tuple[Tensor, Ten
         edges: of the bins, axis by axis.
 
     Returns:
-        (K, *bins, C); 0 in bins without pixels.
+        (K, C, *bins); 0 in bins without pixels.
     """
     pixels = features.movedim(1, -1).contiguous()
     flat = [edge for pair in edges for edge in pair]
     if pixels.requires_grad and torch.is_grad_enabled():
-        return _RangeMax.apply(pixels, batch, *flat)
-    return _query(pixels, batch, edges)
+        result = _RangeMax.apply(pixels, batch, *flat)
+    else:
+        result = _channels_first(_query(pixels, batch, edges))
+    return result.unflatten(2, [first.shape[1] for first, _ in edges])
 
 
 class _RangeMax(torch.autograd.Function):
-    """The maximum of bins, whose gradient goes to the first of the largest pixels."""
+    """The maximum (K, C, bins), whose gradient goes to the first of the largest pixels."""
 
     @staticmethod
     def forward(ctx, pixels: Tensor, batch: Tensor, *flat: Tensor) -> Tensor:
         edges = list(zip(flat[::2], flat[1::2], strict=True))
         ranks, order = _ranks(pixels)
         # Bins without pixels come back with rank 0; their value and gradient are 0.
-        best, some = _query(ranks, batch, edges), _some(edges)[..., None]
+        best, some = _query(ranks, batch, edges), _some(edges).flatten(1)[..., None]
         ctx.save_for_backward(best, some, order)
         ctx.shape = pixels.shape
-        values = pixels.reshape(-1).index_select(0, order).index_select(0, best.flatten())
-        return _without(values.view(best.shape), some)
+        values = pixels.reshape(-1).index_select(0, order)
+        return _channels_first(
+            best,
+            lambda part, rows: _without(
+                values.index_select(0, part.flatten()).view(part.shape), some[rows]
+            ),
+            pixels.dtype,
+        )
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient: Tensor):
         best, some, order = ctx.saved_tensors
-        weights = _without(gradient, some).flatten()
-        by_rank = torch.bincount(best.flatten(), weights=weights, minlength=len(order))
-        result = torch.empty_like(order, dtype=gradient.dtype)
-        result[order] = by_rank.to(gradient.dtype)
+        by_rank = gradient.new_zeros(len(order))
+        for rows in _portions(best):
+            weights = _without(gradient[rows].transpose(1, 2), some[rows]).reshape(-1)
+            part = torch.bincount(best[rows].flatten(), weights=weights, minlength=len(order))
+            by_rank += part.to(by_rank.dtype)
+        result = torch.empty_like(by_rank).index_copy_(0, order, by_rank)
         return result.view(ctx.shape), *[None] * (len(ctx.needs_input_grad) - 1)
+
+
+def _portions(values: Tensor) -> list[slice]:
+    """Return slices of the boxes of (K, bins, C) that keep what is computed at once small."""
+    step = max(1, VALUES_AT_ONCE // max(1, values[:1].numel()))
+    return [slice(start, start + step) for start in range(0, len(values), step)]
+
+
+def _channels_first(values: Tensor, change=None, dtype: torch.dtype | None = None) -> Tensor:
+    """Return (K, bins, C) as (K, C, bins), contiguous, after a change of every portion."""
+    boxes, bins, channels = values.shape
+    result = values.new_empty(boxes, channels, bins, dtype=dtype or values.dtype)
+    for rows in _portions(values):
+        part = values[rows] if change is None else change(values[rows], rows)
+        result[rows] = part.transpose(1, 2)
+    return result
 
 
 def _without(values: Tensor, some: Tensor) -> Tensor:
@@ -147,7 +175,7 @@ def _levels(edges: Sequence[tuple[Tensor, Tensor]], sides: Sequence[int]) -> lis
 
 
 def _query(pixels: Tensor, batch: Tensor, edges: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """Return the largest value of every bin, (K, *bins, C), bin by bin of like size."""
+    """Return the largest value of every bin, (K, bins, C), bins of like size together."""
     bins, channels = [first.shape[1] for first, _ in edges], pixels.shape[-1]
     levels = _levels(edges, pixels.shape[1:-1])
     kind = torch.zeros(len(batch), 1, dtype=torch.int64, device=pixels.device)
@@ -168,9 +196,9 @@ def _query(pixels: Tensor, batch: Tensor, edges: Sequence[tuple[Tensor, Tensor]]
         for each in level:
             code = code * 64 + each
         rows = parts[code]
-        for some in rows.split(max(1, ROWS_AT_ONCE // channels)):
+        for some in rows.split(max(1, CORNERS_AT_ONCE // channels)):
             result.index_copy_(0, some, _corner_max(table, batch, edges, level, bins, some))
-    return result.view(len(batch), *bins, channels)
+    return result.view(len(batch), prod(bins), channels)
 
 
 def _tables(
@@ -242,7 +270,7 @@ def plain_range_max(
             index = index * side + _along(place, number, len(sides))
         values = rows[index]
         best = values if best is None else torch.maximum(best, values)
-    return torch.where(_some(edges)[..., None], best, 0)
+    return torch.where(_some(edges)[..., None], best, 0).movedim(-1, 1)
 
 
 def _corner(edge: tuple[Tensor, Tensor], level: Tensor, last: int, side: int) -> Tensor:

@@ -74,13 +74,11 @@ class PyramidPooling(nn.Module):
             return self._pool(maps[0], rois, self.strides[0])
         levels = self.levels(boxes)
         chosen = [torch.nonzero(levels == level).flatten() for level in range(len(self.strides))]
+        # Levels without a RoI too, so that every weight has a gradient, if of zero.
         parts = [
             self._pool(features, rois[indices], stride)
             for features, indices, stride in zip(maps, chosen, self.strides, strict=False)
-            if len(indices)
         ]
-        if not parts:
-            return self._pool(maps[0], rois, self.strides[0])
         return torch.cat(parts)[torch.cat(chosen).argsort()]
 
     def _sampled(self, maps: Sequence[Tensor], boxes: Tensor, owners: Tensor) -> Tensor:
