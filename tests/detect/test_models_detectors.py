@@ -62,9 +62,7 @@ def jittered(targets):
     draw = torch.Generator().manual_seed(3)
     beside = torch.tensor([[0.0, 0, 20, 20], [40, 0, 60, 20], [20, 20, 40, 40]])
     return [
-        torch.cat(
-            [target["boxes"].repeat(10, 1) + torch.randn(20, 4, generator=draw) * 2, beside]
-        )
+        torch.cat([target["boxes"].repeat(10, 1) + torch.randn(20, 4, generator=draw) * 2, beside])
         for target in targets
     ]
 
