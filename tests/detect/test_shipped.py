@@ -5,16 +5,6 @@ import pytest
 from PIL import Image
 
 from vesalius import detect
-from vesalius.engine.shipped import shipped
-
-FOLDER = shipped()["blood-cells"]
-
-
-def test_the_weights_are_small_and_have_a_card():
-    assert (FOLDER / "model.safetensors").stat().st_size < 12_000_000
-    card = (FOLDER / "README.md").read_text(encoding="utf-8")
-    for word in ("licence of the data: MIT", "vesalius detect train blood-cells", "AP50", "seed"):
-        assert word in card
 
 
 def test_it_is_opened_by_name_without_the_package_its_features_came_from(tmp_path, monkeypatch):
