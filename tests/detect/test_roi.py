@@ -360,6 +360,7 @@ def test_the_adaptive_maximum_is_not_exported():
         roi_align(reference_features(), BOXES, 2, reduce="max")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operator", [roi_align, roi_pool])
 def test_an_exported_program_takes_any_number_of_boxes_and_images(operator):
     features, boxes = reference_features(), BOXES

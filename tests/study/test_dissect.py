@@ -121,6 +121,7 @@ def test_a_baseline_that_fails_everywhere_is_an_error_with_the_reasons(tmp_path)
     assert len(caught.value.problems) == 2
 
 
+@pytest.mark.slow
 def test_processes_give_the_results_of_one_and_survive_one_that_dies(tmp_path):
     tricks = (NEUTRAL, trick("deadly", poison="die"))
     beside = study(tmp_path / "two", tricks, n=40, together=False, processes=2)
